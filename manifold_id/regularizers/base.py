@@ -1,0 +1,102 @@
+"""The contract of a regularizer psi: everything that identification theory asks of it, and no more."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+
+Array = Any  # a NumPy array or a torch tensor: array_api_compat gives both one namespace
+
+
+class Separable(NamedTuple):
+    """A regularizer as compiled loops see it: psi(w) = l1 * sum_j |w_j| + sum_g phi(|w_g|_2; lam_g).
+
+    The groups partition the flattened variable (C order). phi is named by `penalty`, a key of
+    `convex_bench.engine.penalties`, with up to two `parameters` (the ridge of the elastic net, MCP's gamma ...).
+    """
+
+    penalty: str
+    parameters: tuple[float, float]
+    labels: np.ndarray  # (size,) int64: the group of every flat coordinate
+    lam: np.ndarray  # (groups,) float64: lam times the group's weight
+    l1: float  # the entrywise part of the sparse group lasso, else 0
+    atoms: str  # "groups" or "entries": what structure() has one code for
+
+
+class Regularizer(ABC):
+    """psi, a closed function that is smooth along manifolds and has kinks across them.
+
+    The variable w is a NumPy array or torch tensor of any floating dtype; results keep its namespace, dtype and
+    device. The last `event_ndim` axes are one point, any leading axes a batch (many seeds); `event_ndim=None` says
+    that the whole array is one point. g stands for the gradient of the smooth part at w, of w's shape.
+
+    An *atom* is the unit of structure (an entry, a group, a singular value, a jump). Its int8 code is positive when
+    it is active (psi is smooth there) and <= 0 when w is held on a kink: 0, or -1 where there are two kinks (the
+    upper bound of a box). Zero tests are exact: a prox returns exact zeros, and an atom is active iff any of its
+    entries is nonzero.
+    """
+
+    convex: bool = True
+    event_ndim: int | None = 1
+
+    @abstractmethod
+    def value(self, w: Array) -> Array:
+        """Return psi(w), one number for each point of the batch."""
+
+    @abstractmethod
+    def prox(self, w: Array, step: Array) -> Array:
+        """Return argmin_x psi(x) + |x - w|^2 / (2 step). `step` >= 0 is a number, or one for each batch point."""
+
+    def prox_metric(self, w: Array, step: Array, d: Array) -> Array:
+        """Return argmin_x psi(x) + sum_j d_j (x_j - w_j)^2 / (2 step), for a metric d > 0 of w's shape.
+
+        Raises
+        ------
+        NotImplementedError
+            If psi has no exact solution in a diagonal metric; the message says what to use instead.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no exact prox in a diagonal metric; use prox")
+
+    @abstractmethod
+    def structure(self, w: Array) -> Array:
+        """Return int8 codes (*batch, atoms): the name of the manifold that w lies in."""
+
+    @abstractmethod
+    def residual(self, w: Array, g: Array) -> Array:
+        """Return, for each atom, dist(-g, d psi(w)): zero everywhere means that w is stationary."""
+
+    @abstractmethod
+    def margin(self, w: Array, g: Array) -> Array:
+        """Return, for each atom, the signed distance of -g to the relative boundary of d psi(w).
+
+        Positive inside, negative outside, +inf where the relative boundary is empty (a smooth atom). All
+        positive at a stationary point = nondegenerate (strict complementarity).
+        """
+
+    @abstractmethod
+    def dimension(self, codes: Array) -> Any:
+        """Return the dimension of the manifold that `codes` (*batch, atoms) names, for each point of the batch."""
+
+    @abstractmethod
+    def tangent(self, codes: Array, v: Array, w: Array | None = None) -> Array:
+        """Return the projection of v onto the tangent space of the manifold named by `codes`.
+
+        `w`, the point of tangency, is needed only where the manifold is curved (fixed rank).
+        """
+
+    def separable(self, shape: tuple[int, ...]) -> Separable | None:
+        """Return the form that compiled loops use for a variable of `shape`, or None where psi has none."""
+        return None
+
+    def lambda_max(self, g: Array) -> float:
+        """Return the smallest lam for which w = 0 is stationary, when g is the gradient of the smooth part at 0.
+
+        All parameters that scale with lam (the two of the sparse group lasso) keep their ratio.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no lambda_max: 0 is not its reference point")
+
+    def with_lam(self, lam: float) -> Self:
+        """Return the same regularizer with another strength lam."""
+        raise NotImplementedError(f"{type(self).__name__} has no strength lam")

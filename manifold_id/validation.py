@@ -1,0 +1,50 @@
+"""Checks of arguments: each failure is one sentence that names the argument, its value and the remedy."""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Iterable
+from numbers import Integral, Real
+from typing import Any
+
+
+def unknown_name(kind: str, name: object, valid: Iterable[str]) -> ValueError:
+    """Return the error for a `name` that is not among the `valid` ones of its `kind`; it suggests the nearest."""
+    choices = sorted(valid)
+    near = difflib.get_close_matches(str(name), choices, n=1, cutoff=0.5)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    return ValueError(f"{kind}={name!r} is not known: {hint}choose one of {', '.join(choices)}")
+
+
+def real(name: str, value: Any, low: float = -math.inf, high: float = math.inf, *, open_low: bool = False) -> float:
+    """Return `value` as a float in [low, high] (or (low, high] if `open_low`).
+
+    Raises
+    ------
+    TypeError
+        If the value is not a real number.
+    ValueError
+        If it is NaN, infinite or outside the interval.
+    """
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise TypeError(f"{name}={value!r} must be a real number, not {type(value).__name__}")
+    number = float(value)
+    inside = (low < number if open_low else low <= number) and number <= high
+    if not math.isfinite(number) or not inside:
+        left = "(" if open_low or low == -math.inf else "["
+        right = ")" if high == math.inf else "]"
+        raise ValueError(f"{name}={value!r} must be a finite number in {left}{low:g}, {high:g}{right}")
+    return number
+
+
+def integer(name: str, value: Any, low: int | None = None, high: int | None = None) -> int:
+    """Return `value` as an int in [low, high]; raises TypeError for another type, ValueError outside."""
+    if isinstance(value, bool) or not isinstance(value, Integral):
+        raise TypeError(f"{name}={value!r} must be an integer, not {type(value).__name__}")
+    number = int(value)
+    if low is not None and number < low:
+        raise ValueError(f"{name}={value!r} must be at least {low}")
+    if high is not None and number > high:
+        raise ValueError(f"{name}={value!r} must be at most {high}")
+    return number
