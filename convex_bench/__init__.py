@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from convex_bench.data import load
     from convex_bench.engine import iterate
     from convex_bench.ground_truth import Solution, solve
-    from convex_bench.planted import planted
+    from convex_bench.planting import planted
     from convex_bench.problem import Problem
     from convex_bench.results import Results
     from convex_bench.study import Study
@@ -21,7 +21,7 @@ _HOMES = {
     "Study": "study",
     "iterate": "engine",
     "load": "data",
-    "planted": "planted",
+    "planted": "planting",  # a module of the same name would hide the function
     "solve": "ground_truth",
 }
 __all__ = ["Problem", "Results", "Solution", "Study", "iterate", "load", "planted", "solve"]

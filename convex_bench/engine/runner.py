@@ -1,0 +1,258 @@
+"""Run one method on one problem for many seeds: compiled where it can be, structure tracked at every step."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from convex_bench.engine import kernel as K
+from convex_bench.engine.layout import lay_out
+from convex_bench.engine.oracle import check_batch, iterate
+from convex_bench.engine.recursions import RECURSIONS, Recursion
+from convex_bench.engine.sampling import stream
+from convex_bench.problem import Problem
+from manifold_id.methods.base import Method
+from manifold_id.regularizers.base import Separable
+from manifold_id.tracking import ManifoldTracker, Trace
+from manifold_id.validation import integer
+
+_BLOCK = 16384  # steps between two looks at the clock, the keyboard and the logs
+_LOG = 1 << 16  # changes a log holds before it is emptied
+
+Progress = Callable[[int], None]
+
+
+@dataclass(frozen=True)
+class Run:
+    """One seed of one method on one problem.
+
+    Attributes
+    ----------
+    trace, prox_trace
+        The structure of the iterate and of the proximal point at every step 0 .. steps; one object where the two
+        points are the same.
+    curves
+        Float arrays over the checkpoints: step, objective, estimator_error = |d_t - grad f(w_t)|_2 and, with a
+        reference solution, suboptimality = F(w_t) - F* and distance = |w_t - w*|_2.
+    w
+        The last iterate.
+    seconds
+        Wall time of the steps, without the checkpoints, as this seed's share of its call.
+    compiled
+        False where the method or the penalty has no compiled form and the pure update ran.
+    """
+
+    seed: int
+    steps: int
+    trace: Trace
+    prox_trace: Trace
+    curves: dict[str, np.ndarray]
+    w: np.ndarray
+    seconds: float
+    compiled: bool
+
+
+def log_spaced(steps: int, count: int = 60) -> np.ndarray:
+    """Return at most `count` distinct steps from 1 to `steps`, evenly spaced in their logarithm."""
+    return np.unique(np.geomspace(1, steps, count).round().astype(np.int64))
+
+
+def run(
+    problem: Problem,
+    method: Method,
+    seeds: Iterable[int],
+    steps: int,
+    *,
+    batch_size: int = 1,
+    replacement: bool = True,
+    w0: np.ndarray | None = None,
+    reference: Any = None,
+    checkpoints: np.ndarray | None = None,
+    threads: int | None = None,
+    progress: Progress | None = None,
+) -> list[Run]:
+    """Run `steps` steps of `method` for each seed and return one Run each, in the order of the seeds.
+
+    The result of a seed depends neither on the other seeds nor on the number of threads, bit for bit.
+
+    Parameters
+    ----------
+    batch_size, replacement
+        Minibatches of independent rows (`replacement`), or of consecutive rows of a new shuffle every epoch.
+    w0
+        Start of problem.shape, zero by default.
+    reference
+        A Solution (anything with `w` and `value`) to measure suboptimality and distance against.
+    checkpoints
+        Increasing steps at which the curves are recorded; 60 log-spaced ones by default.
+    progress
+        Called with the number of steps just done, summed over seeds.
+
+    Raises
+    ------
+    ValueError
+        For steps < 1, batch_size outside 1 .. n, or a w0 of the wrong shape.
+    """
+    integer("steps", steps, 1)
+    check_batch(problem, batch_size)
+    start = np.zeros(problem.shape) if w0 is None else np.array(w0, dtype=np.float64)
+    if start.shape != problem.shape:
+        raise ValueError(f"w0 has shape {start.shape}: it must be the problem's {problem.shape}")
+    marks = log_spaced(steps) if checkpoints is None else np.unique(np.asarray(checkpoints, dtype=np.int64))
+    marks = np.union1d(marks[(marks >= 1) & (marks < steps)], [steps])
+    seeds = list(seeds)
+    method = method.for_problem(problem)
+    recursion = RECURSIONS.get(type(method))
+    separable = problem.separable
+    report = progress or (lambda done: None)
+    if recursion is None or separable is None or not _compiled(recursion, separable):
+        return [_pure(problem, method, s, batch_size, replacement, start, marks, reference, report) for s in seeds]
+    compiled = (problem, method, recursion, separable)
+    return _run_compiled(*compiled, seeds, batch_size, replacement, start, marks, reference, threads, report)
+
+
+def _compiled(recursion: Recursion, separable: Separable) -> bool:
+    """Whether the loop has the prox: in a metric, groups only for the plain norm."""
+    groups = len(separable.lam) < len(separable.labels)
+    return recursion.root == 0 or not groups or separable.penalty == "abs"
+
+
+@dataclass
+class _Seed:
+    """The arrays of one seed, changed in place by the kernel."""
+
+    arrays: tuple[np.ndarray, ...]
+    codes: tuple[np.ndarray, np.ndarray]
+    stream: tuple[np.ndarray, np.ndarray]
+    logs: tuple[np.ndarray, ...]
+    counts: np.ndarray
+    t: int = 0
+    changes: tuple[list, list] = field(default_factory=lambda: ([], []))
+
+    def empty_logs(self) -> None:
+        """Move what the logs hold into `changes`."""
+        for which in (0, 1):
+            count = self.counts[which]
+            if count:
+                self.changes[which].append(tuple(a[:count].copy() for a in self.logs[3 * which : 3 * which + 3]))
+        self.counts[:] = 0
+
+
+def _advance(fixed: tuple, coef: np.ndarray, base: int, stop: int, how: tuple, two_points: bool, s: _Seed) -> None:
+    """Bring one seed to step `stop`; row i of `coef` belongs to step base + 1 + i."""
+    while s.t < stop:
+        state = (*s.stream, *s.arrays, *s.codes)
+        s.t = K.advance(*fixed, coef, base, s.t, stop, *how, *state, two_points, *s.logs, s.counts)
+        s.empty_logs()
+
+
+def _run_compiled(
+    problem: Problem,
+    method: Method,
+    recursion: Recursion,
+    separable: Separable,
+    seeds: list[int],
+    batch_size: int,
+    replacement: bool,
+    start: np.ndarray,
+    marks: np.ndarray,
+    reference: Any,
+    threads: int | None,
+    report: Progress,
+) -> list[Run]:
+    layout = lay_out(problem, separable, recursion.ignores_regularizer)
+    two_points = recursion.two_points(method)
+    codes = np.asarray(problem.regularizer.structure(start), dtype=np.int8)
+    table_rows = problem.n if recursion.second == K.TABLE else 1
+    capacity = max(_LOG, 4 * len(codes))
+
+    def fresh(seed: int) -> _Seed:
+        w, zero = layout.flatten(start), np.zeros(layout.size)
+        arrays = (w, w.copy(), zero, zero.copy(), w.copy(), zero.copy(), w.copy())
+        extra = (np.zeros((table_rows, layout.outputs)), zero.copy(), np.zeros((2, layout.size)))
+        logs = tuple(np.empty(capacity, kind) for kind in 2 * (np.int64, np.int32, np.int8))
+        both = (codes.copy(), codes.copy())
+        return _Seed((*arrays, *extra), both, stream(seed, problem.n, replacement), logs, np.zeros(2, int))
+
+    runs = [fresh(seed) for seed in seeds]
+    seconds, carry, done = 0.0, None, 0
+    curves: list[dict[str, np.ndarray]] = []
+    which = 1 if recursion.iterate == "z" else 0
+    with ThreadPoolExecutor(threads or os.cpu_count() or 1) as pool:
+        for mark in marks:
+            while done < mark:
+                stop = int(min(mark, done + _BLOCK))
+                coef = np.zeros((stop - done, K.COLUMNS))
+                carry = recursion.coefficients(method, np.arange(done + 1, stop + 1), coef, carry)
+                how = (recursion.second, recursion.full, recursion.root, recursion.eps(method), batch_size)
+                block = partial(_advance, (*layout.data, *layout.penalty), coef, done, stop, how, two_points)
+                clock = time.perf_counter()
+                list(pool.map(block, runs))
+                seconds += time.perf_counter() - clock
+                report((stop - done) * len(runs))
+                done = stop
+            points = layout.restore(np.stack([s.arrays[which] for s in runs]), problem.shape)
+            estimates = layout.restore(np.stack([s.arrays[8] for s in runs]), problem.shape)
+            curves.append(_measure(problem, int(mark), points, estimates, reference))
+
+    def trace(s: _Seed, point: int) -> Trace:
+        empty = (np.empty(0, np.int64), np.empty(0, np.int32), np.empty(0, np.int8))
+        parts = zip(*s.changes[point], strict=True) if s.changes[point] else ((a,) for a in empty)
+        step, atom, new = (np.concatenate(list(part)) for part in parts)
+        return Trace(initial=codes, step=step, atom=atom, new=new, steps=int(marks[-1]))
+
+    result = []
+    for i, (seed, s) in enumerate(zip(seeds, runs, strict=True)):
+        prox_trace = trace(s, 1)
+        mine = {name: np.array([c[name][i] for c in curves]) for name in curves[0]}
+        first = trace(s, 0) if two_points else prox_trace
+        result.append(Run(seed, int(marks[-1]), first, prox_trace, mine, points[i], seconds / len(runs), compiled=True))
+    return result
+
+
+def _measure(problem: Problem, step: int, w: np.ndarray, d: np.ndarray, reference: Any) -> dict[str, np.ndarray]:
+    """Return one checkpoint of every curve, for a batch of points."""
+    axes = tuple(range(1, w.ndim))
+    value = problem.value(w)
+    point = {"step": np.full(len(w), float(step)), "objective": value}
+    point["estimator_error"] = np.sqrt(((d - problem.gradient(w)) ** 2).sum(axis=axes))
+    if reference is not None:
+        point["suboptimality"] = value - reference.value
+        point["distance"] = np.sqrt(((w - reference.w) ** 2).sum(axis=axes))
+    return point
+
+
+def _pure(
+    problem: Problem,
+    method: Method,
+    seed: int,
+    batch_size: int,
+    replacement: bool,
+    start: np.ndarray,
+    marks: np.ndarray,
+    reference: Any,
+    report: Progress,
+) -> Run:
+    """Run the pure update of a method or penalty that has no compiled form."""
+    tracker = ManifoldTracker(problem.regularizer)
+    tracker.update(0, start, start)
+    clock, seconds, reported, curves, wanted = time.perf_counter(), 0.0, 0, [], set(marks.tolist())
+    for state in iterate(problem, method, seed, batch_size, replacement, start):
+        tracker.update(state.t, state.w, state.z)
+        if state.t in wanted:
+            seconds += time.perf_counter() - clock
+            curves.append(_measure(problem, state.t, state.w[None], state.d[None], reference))
+            report(state.t - reported)
+            reported, clock = state.t, time.perf_counter()
+        if state.t == marks[-1]:
+            break
+    mine = {name: np.array([c[name][0] for c in curves]) for name in curves[0]}
+    trace, prox_trace = tracker.trace, tracker.prox_trace
+    return Run(seed, int(marks[-1]), trace, prox_trace or trace, mine, state.w, seconds, compiled=False)

@@ -1,0 +1,135 @@
+"""The arguments `groups`, `axis` and `weights` of the regularizers: checked, and brought to one hashable form."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from numbers import Integral
+from typing import Any
+
+import numpy as np
+
+from manifold_id.regularizers.groupings import Blocks, Entries, Grouping, Slices
+from manifold_id.validation import integer, real, unknown_name
+
+
+def parse_groups(groups: Any) -> int | tuple[int, ...] | None:
+    """Return `groups` as None, the size of equal contiguous blocks, or one label 0 ... G-1 for each feature.
+
+    Parameters
+    ----------
+    groups
+        None | int | list of index lists, which partition range(d) and are numbered in their order | 1-D array of
+        labels (integers or strings, numbered in their sorted order).
+
+    Raises
+    ------
+    TypeError
+        For indices or labels of another type.
+    ValueError
+        For groups that overlap, miss a feature or are empty; for an array of labels that is not 1-D.
+    """
+    if groups is None:
+        return None
+    if isinstance(groups, Integral) and not isinstance(groups, bool):
+        return integer("groups", groups, 1)
+    if isinstance(groups, (str, bytes, bool, float)) or not isinstance(groups, Iterable):
+        raise TypeError(
+            f"groups={groups!r} must be a list of index lists, one label for each feature, or an int (block size)"
+        )
+    if not hasattr(groups, "ndim"):
+        groups = list(groups)
+        if groups and all(isinstance(g, Iterable) and not isinstance(g, (str, bytes)) for g in groups):
+            if not all(getattr(g, "ndim", 1) == 0 for g in groups):
+                return _from_index_lists(groups)
+    return _from_labels(np.asarray(groups))
+
+
+def _from_labels(labels: np.ndarray) -> tuple[int, ...]:
+    if labels.ndim != 1 or labels.size == 0:
+        raise ValueError(f"groups has shape {labels.shape}: give a 1-D array with one label for each feature")
+    if labels.dtype.kind == "f" and np.all(labels == np.round(labels)):
+        labels = labels.astype(np.int64)  # whole numbers, as np.loadtxt reads them
+    if labels.dtype.kind not in "iubUSO" or any(isinstance(x, float) for x in labels.tolist()):
+        raise TypeError(f"groups has labels of type {labels.dtype}: give integers or strings")
+    return tuple(np.unique(labels, return_inverse=True)[1].reshape(-1).tolist())
+
+
+def _from_index_lists(groups: list[Any]) -> tuple[int, ...]:
+    members = []
+    for k, group in enumerate(groups):
+        indices = np.asarray(group if hasattr(group, "ndim") else list(group))
+        if indices.size == 0:
+            raise ValueError(f"groups[{k}] is empty: every group needs a feature")
+        if indices.ndim != 1 or indices.dtype.kind not in "iu":
+            raise TypeError(f"groups[{k}]={group!r} must be a list of integer feature indices")
+        members.append(indices)
+    every = np.concatenate(members)
+    if every.min() < 0:
+        raise ValueError(f"groups holds the index {every.min()}: indices count from 0")
+    times = np.bincount(every)
+    if times.max() > 1:
+        raise ValueError(f"groups overlap: feature {np.argmax(times > 1)} is in more than one place; groups partition")
+    if times.min() == 0:
+        raise ValueError(f"groups miss feature {np.argmin(times)}: every feature needs a group (of one, if need be)")
+    labels = np.empty(len(every), dtype=np.int64)
+    labels[every] = np.repeat(np.arange(len(members)), [len(m) for m in members])
+    return tuple(labels.tolist())
+
+
+def parse_weights(weights: Any) -> str | tuple[float, ...] | None:
+    """Return `weights` as "sqrt_size", None or a tuple of numbers >= 0; raises TypeError or ValueError else."""
+    if weights is None:
+        return None
+    if isinstance(weights, str):
+        if weights != "sqrt_size":
+            raise unknown_name("weights", weights, ["sqrt_size"])
+        return weights
+    if not isinstance(weights, Iterable):
+        raise TypeError(f"weights={weights!r} must be 'sqrt_size', None, or one number >= 0 for each group")
+    values = weights.tolist() if hasattr(weights, "tolist") else weights
+    if not isinstance(values, Iterable):
+        raise ValueError("weights has no axis: give one number >= 0 for each group")
+    return tuple(real(f"weights[{k}]", value, 0) for k, value in enumerate(values))
+
+
+def parse_event_ndim(event_ndim: Any, axis: int | None) -> int | None:
+    """Return the number of axes of a point; "auto": 1, or None (the whole array) where an axis is given."""
+    if isinstance(event_ndim, str):
+        if event_ndim != "auto":
+            raise unknown_name("event_ndim", event_ndim, ["auto"])
+        return 1 if axis is None else None
+    return None if event_ndim is None else integer("event_ndim", event_ndim, 1)
+
+
+def make_grouping(groups: int | tuple[int, ...] | None, axis: int | None, event_ndim: int | None) -> Grouping:
+    """Return the grouping of parsed arguments; entries where neither `groups` nor `axis` is given."""
+    if axis is not None:
+        return Slices(axis, event_ndim)
+    return Entries(event_ndim) if groups is None else Blocks(groups, event_ndim)
+
+
+def check_groups(groups: int | tuple[int, ...] | None, axis: Any, weights: str | tuple[float, ...] | None) -> None:
+    """Raise for both `groups` and `axis`, an `axis` that is no integer, or a wrong number of weights for labels."""
+    if axis is not None:
+        integer("axis", axis)
+        if groups is not None:
+            raise ValueError(f"groups and axis={axis} are both given: groups are for features, axis for tensors")
+    if isinstance(weights, tuple) and isinstance(groups, tuple):
+        check_weights(weights, max(groups) + 1)
+
+
+def check_weights(weights: tuple[float, ...], count: int) -> None:
+    """Raise ValueError unless there is one weight for each of `count` groups."""
+    if len(weights) != count:
+        raise ValueError(f"weights has {len(weights)} entries, but there are {count} groups: give one for each")
+
+
+def group_weights(
+    weights: str | tuple[float, ...] | None, grouping: Grouping, shape: tuple[int, ...]
+) -> np.ndarray:
+    """Return the weights of the groups of points of `shape`, (groups,) float64; raises where groups do not fit."""
+    count, size = grouping.count(shape), grouping.size(shape)
+    if isinstance(weights, tuple):
+        check_weights(weights, count)
+        return np.asarray(weights)
+    return np.ones(count) if weights is None else np.sqrt(size) * np.ones(count)

@@ -1,0 +1,376 @@
+"""Groupings: which numbers r_g a point consists of. Entries, blocks of labelled features, slices along an axis."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from array_api_compat import array_namespace, device, is_torch_namespace
+
+from manifold_id.regularizers.base import Array
+
+
+def vector_norm(x: Array, axes: tuple[int, ...]) -> Array:
+    """Return the Euclidean norm over `axes`, in x's dtype; positive iff any entry is nonzero.
+
+    Single precision is summed in float64. Sums of float64 squares that leave the range of normal numbers are repeated
+    on entries divided by the largest one; on an accelerator always, because asking would stall it.
+    """
+    xp = array_namespace(x)
+    if x.dtype != xp.float64:
+        if is_torch_namespace(xp):
+            return xp.linalg.vector_norm(x, axis=axes, dtype=xp.float64).to(x.dtype)
+        return xp.astype(xp.linalg.vector_norm(xp.astype(x, xp.float64), axis=axes), x.dtype)
+    host = str(device(x)) == "cpu"
+    norm = _plain_norm(x, axes)
+    if host and bool(xp.all((norm > 1e-140) & (norm < math.inf))):
+        return norm
+    top = xp.max(xp.abs(x), axis=axes, keepdims=True)
+    safe = (top > 0) & (top < math.inf)
+    if host and bool(xp.all((norm > 1e-140) & (norm < math.inf) | ~safe.reshape(norm.shape))):
+        return norm
+    scale = xp.where(safe, top, xp.ones_like(top))
+    return xp.where(safe.reshape(norm.shape), scale.reshape(norm.shape) * _plain_norm(x / scale, axes), norm)
+
+
+def _plain_norm(x: Array, axes: tuple[int, ...]) -> Array:
+    with np.errstate(over="ignore", under="ignore"):
+        return array_namespace(x).linalg.vector_norm(x, axis=axes)
+
+
+class Grouping(ABC):
+    """A partition of the entries of a point into groups; the last `event_ndim` axes are one point (None: all axes).
+
+    Arrays with one number for each group have shape (*batch, groups). All sums are over fixed axes or padded gathers,
+    hence deterministic on every device.
+    """
+
+    event_ndim: int | None
+    metric = True  # whether the prox in a diagonal metric separates over the groups
+
+    @abstractmethod
+    def size(self, shape: tuple[int, ...]) -> int | np.ndarray:
+        """Return the entries of each group for points of `shape`: one int where all are alike, else (groups,)."""
+
+    @abstractmethod
+    def labels(self, shape: tuple[int, ...]) -> np.ndarray:
+        """Return the group of each flat coordinate (C order) of a point of `shape`, as (size,) int64."""
+
+    @abstractmethod
+    def reduce(self, function: Callable[[Array, tuple[int, ...]], Array], x: Array) -> Array:
+        """Return function(entries, axes) for each group; `function` reduces `axes` and ignores zero entries."""
+
+    @abstractmethod
+    def spread(self, a: Any, x: Array) -> Any:
+        """Return (*batch, groups) numbers as an array that broadcasts against x; a plain number stays one."""
+
+    def point_axes(self, shape: tuple[int, ...]) -> int:
+        """Return how many axes of an array of `shape` one point has; raises ValueError where there are fewer."""
+        ndim = max(len(shape), 1) if self.event_ndim is None else self.event_ndim
+        if len(shape) < ndim:
+            raise ValueError(f"w has shape {tuple(shape)}, but a point has at least {ndim} axes")
+        return ndim
+
+    def event(self, x: Array) -> tuple[int, ...]:
+        """Return the shape of one point of x; raises ValueError where x has too few axes."""
+        shape = tuple(x.shape)
+        return shape[len(shape) - self.point_axes(shape) :]
+
+    def count(self, shape: tuple[int, ...]) -> int:
+        """Return the number of groups of points of `shape`; raises ValueError where they do not fit."""
+        size = self.size(shape)
+        return math.prod(shape) // size if isinstance(size, int) and size else np.size(size)
+
+    def norms(self, x: Array) -> Array:
+        """Return the Euclidean norm of each group; positive iff any entry is nonzero."""
+        return self.reduce(vector_norm, x)
+
+    def sums(self, x: Array) -> Array:
+        """Return the sum over each group."""
+        xp = array_namespace(x)
+        return self.reduce(lambda a, axes: xp.sum(a, axis=axes, dtype=a.dtype), x)
+
+    def largest(self, x: Array) -> Array:
+        """Return the largest entry of each group, for x >= 0."""
+        xp = array_namespace(x)
+        return self.reduce(lambda a, axes: xp.max(a, axis=axes), x)
+
+    def active(self, x: Array) -> Array:
+        """Return whether any entry of each group is nonzero: the one definition of an active group."""
+        xp = array_namespace(x)
+        return self.reduce(lambda a, axes: xp.any(a != 0, axis=axes), x)
+
+    # What a penalty on the numbers r_g needs. Here r_g is the norm of the group and w_g = r_g times a unit vector.
+
+    def numbers(self, w: Array) -> Array:
+        """Return the numbers r_g that the penalty acts on."""
+        return self.norms(w)
+
+    def polar(self, w: Array) -> tuple[Array, Any]:
+        """Return (numbers, frame): what `compose` needs to put other numbers in their place."""
+        return self.numbers(w), w
+
+    def compose(self, numbers: Array, old: Array, frame: Any) -> Array:
+        """Return the point with `numbers` >= 0 in place of the `old` ones: exact zeros where a number is 0."""
+        xp = array_namespace(old)
+        positive = old > 0
+        factor = xp.where(positive, numbers / xp.where(positive, old, xp.ones_like(old)), xp.zeros_like(old))
+        return frame * self.spread(factor, frame)
+
+    def split_gradient(self, w: Array, g: Array, derivative: Callable[[Array], Any]) -> tuple[Array, Array]:
+        """Return (tangential, normal), each (*batch, groups).
+
+        tangential = |g_g + derivative(r_g) w_g / r_g|, which counts where the group is active; normal = the number
+        of -g_g, to be compared with the penalty's slope at zero where it is off.
+        """
+        xp = array_namespace(w, g)
+        r = self.numbers(w)
+        direction = w / self.spread(xp.where(r == 0, xp.ones_like(r), r), w)
+        slope = derivative(r)
+        return self.norms(g + direction * self.spread(slope, w)), self.numbers(-g)
+
+    def dimension(self, active: Array, shape: tuple[int, ...] | None) -> Any:
+        """Return the number of entries of the active groups; `shape` of a point is needed unless groups carry it."""
+        if shape is None:
+            shape = self._own_shape()
+        xp = array_namespace(active)
+        size = self.size(shape)
+        sizes = size if isinstance(size, int) else xp.asarray(size, device=device(active))
+        return xp.sum(xp.astype(active, xp.int64) * sizes, axis=-1)
+
+    def _own_shape(self) -> tuple[int, ...]:
+        raise ValueError("shape=None: the codes do not say how many entries a group has; pass shape=w.shape")
+
+    def project(self, active: Array, v: Array, w: Array | None) -> Array:
+        """Return v with zeros in the inactive groups."""
+        xp = array_namespace(v)
+        return xp.where(self.spread(active, v), v, xp.zeros_like(v))
+
+
+@dataclass(frozen=True)
+class Entries(Grouping):
+    """Every entry is a group; r = |w|."""
+
+    event_ndim: int | None = 1
+
+    def size(self, shape: tuple[int, ...]) -> int:
+        """Return 1."""
+        return 1
+
+    def labels(self, shape: tuple[int, ...]) -> np.ndarray:
+        """Return 0, 1, 2 ..."""
+        return np.arange(math.prod(shape))
+
+    def flatten(self, x: Array) -> Array:
+        """Return x with the axes of a point as one."""
+        event = self.event(x)
+        return x if len(event) == 1 else x.reshape(*x.shape[: x.ndim - len(event)], math.prod(event))
+
+    def reduce(self, function: Callable[[Array, tuple[int, ...]], Array], x: Array) -> Array:
+        """Return function of each entry."""
+        return function(self.flatten(x)[..., None], (-1,))
+
+    def spread(self, a: Any, x: Array) -> Any:
+        """Return the numbers in the shape of x."""
+        return a if isinstance(a, (int, float)) else array_namespace(x).broadcast_to(a, self.flatten(x).shape).reshape(x.shape)
+
+    def norms(self, x: Array) -> Array:
+        """Return |x|."""
+        return self.flatten(array_namespace(x).abs(x))
+
+    def active(self, x: Array) -> Array:
+        """Return x != 0."""
+        return self.flatten(x) != 0
+
+    def compose(self, numbers: Array, old: Array, frame: Any) -> Array:
+        """Return the numbers with the signs of `frame`."""
+        return array_namespace(old).copysign(numbers.reshape(frame.shape), frame)
+
+    def _own_shape(self) -> tuple[int, ...]:
+        return ()
+
+
+@dataclass(frozen=True)
+class SignedEntries(Entries):
+    """Every entry is a group; r = w with its sign, for penalties that treat the two signs differently."""
+
+    def numbers(self, w: Array) -> Array:
+        """Return w."""
+        return self.flatten(w)
+
+    def compose(self, numbers: Array, old: Array, frame: Any) -> Array:
+        """Return the numbers themselves."""
+        return numbers.reshape(frame.shape)
+
+    def split_gradient(self, w: Array, g: Array, derivative: Callable[[Array], Any]) -> tuple[Array, Array]:
+        """Return (|g + derivative(w)|, -g)."""
+        flat = self.flatten(g)
+        return array_namespace(g).abs(flat + derivative(self.flatten(w))), -flat
+
+
+@dataclass(frozen=True)
+class Slices(Grouping):
+    """The slices of a point along `axis` (negative: from its end): slice g holds all entries with index g there."""
+
+    axis: int
+    event_ndim: int | None = None
+
+    def _axis(self, shape: tuple[int, ...]) -> int:
+        if not -len(shape) <= self.axis < len(shape):
+            raise ValueError(
+                f"axis={self.axis} is out of range for a tensor of shape {shape}: choose one of 0 to {len(shape) - 1}"
+            )
+        return self.axis % len(shape)
+
+    def size(self, shape: tuple[int, ...]) -> int:
+        """Return the entries of a slice."""
+        axis = self._axis(shape)
+        return math.prod(shape[:axis]) * math.prod(shape[axis + 1 :])
+
+    def count(self, shape: tuple[int, ...]) -> int:
+        """Return the length of the axis."""
+        return shape[self._axis(shape)]
+
+    def labels(self, shape: tuple[int, ...]) -> np.ndarray:
+        """Return the index along the axis of every flat coordinate."""
+        return np.indices(shape, dtype=np.int64)[self._axis(shape)].ravel()
+
+    def reduce(self, function: Callable[[Array, tuple[int, ...]], Array], x: Array) -> Array:
+        """Return function over all axes of a point but one."""
+        event = self.event(x)
+        axis, first = self._axis(event), x.ndim - len(event)
+        others = tuple(first + i for i in range(len(event)) if i != axis)
+        return function(x, others) if others else function(x[..., None], (-1,))
+
+    def spread(self, a: Any, x: Array) -> Any:
+        """Return a view with length 1 along the other axes."""
+        if isinstance(a, (int, float)):
+            return a
+        event = self.event(x)
+        axis = self._axis(event)
+        return a.reshape(*a.shape[:-1], *(a.shape[-1] if i == axis else 1 for i in range(len(event))))
+
+
+@dataclass(frozen=True)
+class Blocks(Grouping):
+    """Groups of features, axis -event_ndim of a point; a group holds all entries of its features.
+
+    `groups` is an int, the size of equal contiguous blocks, or one label 0 ... G-1 for each feature.
+    """
+
+    groups: int | tuple[int, ...]
+    event_ndim: int | None = 1
+
+    @cached_property
+    def _sizes(self) -> np.ndarray:
+        return np.bincount(np.asarray(self.groups))
+
+    @cached_property
+    def _block(self) -> int:
+        """The size of equal contiguous blocks, 0 for other groups."""
+        if isinstance(self.groups, int):
+            return self.groups
+        sizes = self._sizes
+        contiguous = np.array_equal(np.asarray(self.groups), np.repeat(np.arange(len(sizes)), sizes))
+        return int(sizes[0]) if contiguous and np.all(sizes == sizes[0]) else 0
+
+    def _features(self, shape: tuple[int, ...]) -> int:
+        """Return the number of features of a point; raises ValueError where the groups do not fit."""
+        if isinstance(self.groups, int):
+            if shape[0] % self.groups:
+                raise ValueError(
+                    f"groups={self.groups} does not divide the {shape[0]} features of a point of shape {shape}: "
+                    "give a divisor, or one label for each feature"
+                )
+        elif len(self.groups) != shape[0]:
+            raise ValueError(
+                f"groups has {len(self.groups)} labels, but a point of shape {shape} has {shape[0]} features: "
+                "give one label for each feature"
+            )
+        return shape[0]
+
+    def size(self, shape: tuple[int, ...]) -> int | np.ndarray:
+        """Return the entries of each group."""
+        self._features(shape)
+        rest = math.prod(shape[1:])
+        return self._block * rest if self._block else self._sizes * rest
+
+    def labels(self, shape: tuple[int, ...]) -> np.ndarray:
+        """Return the group of the feature of every flat coordinate."""
+        features = self._features(shape)
+        block = self.groups if isinstance(self.groups, int) else 0
+        labels = np.arange(features) // block if block else np.asarray(self.groups, dtype=np.int64)
+        return np.repeat(labels, math.prod(shape[1:]))
+
+    def _rows(self, x: Array) -> Array:
+        """Return x as (*batch, features, rest)."""
+        event = self.event(x)
+        self._features(event)
+        return x.reshape(*x.shape[: x.ndim - len(event)], event[0], math.prod(event[1:]))
+
+    def reduce(self, function: Callable[[Array, tuple[int, ...]], Array], x: Array) -> Array:
+        """Return function over equal blocks (a view), or over groups gathered in a padded table of similar sizes."""
+        xp, rows = array_namespace(x), self._rows(x)
+        if self._block:
+            return function(rows.reshape(*rows.shape[:-2], -1, self._block * rows.shape[-1]), (-1,))
+        tables, position, _ = self._plan(x)
+        parts = []
+        for index, valid in tables:
+            entries = xp.take(rows, index.reshape(-1), axis=-2)
+            entries = entries.reshape(*rows.shape[:-2], *index.shape, rows.shape[-1])
+            if valid is not None:
+                entries = xp.where(valid, entries, xp.zeros_like(entries))
+            parts.append(function(entries, (-2, -1)))
+        return xp.take(xp.concat(parts, axis=-1), position, axis=-1) if len(parts) > 1 else parts[0]
+
+    def spread(self, a: Any, x: Array) -> Any:
+        """Return the number of each feature's group, with length 1 along the other axes."""
+        if isinstance(a, (int, float)):
+            return a
+        xp, event = array_namespace(x), self.event(x)
+        if self._block:
+            repeated = xp.broadcast_to(a[..., None], (*a.shape, self._block)).reshape(*a.shape[:-1], event[0])
+        else:
+            repeated = xp.take(a, self._plan(x)[2], axis=-1)
+        return repeated.reshape(*repeated.shape, *(1 for _ in event[1:]))
+
+    def _plan(self, x: Array) -> tuple[list[tuple[Array, Array | None]], Array, Array]:
+        """Return (tables, position, labels) on x's device.
+
+        Each table (groups, width) lists the features of groups whose sizes lie within a factor of 2, so that padding
+        at most doubles the work; `position` finds each group in the concatenated results.
+        """
+        xp, key = array_namespace(x), str(device(x))
+        if is_torch_namespace(xp):
+            key = f"torch {key}"
+        if key not in self._plans:
+            order, sizes = np.argsort(np.asarray(self.groups), kind="stable"), self._sizes
+            starts = np.cumsum(sizes) - sizes
+            width_class = np.zeros(1, int) if np.all(sizes == sizes[0]) else np.ceil(np.log2(sizes)).astype(int)
+            width_class = np.broadcast_to(width_class, sizes.shape)
+            tables, found = [], []
+            for kind in np.unique(width_class):
+                members = np.flatnonzero(width_class == kind)
+                column = np.arange(sizes[members].max())
+                valid = column < sizes[members, None]
+                index = order[starts[members, None] + np.where(valid, column, 0)]
+                mask = None if valid.all() else xp.asarray(valid[:, :, None], device=device(x))
+                tables.append((xp.asarray(index, device=device(x)), mask))
+                found.append(members)
+            position = xp.asarray(np.argsort(np.concatenate(found)), device=device(x))
+            self._plans[key] = tables, position, xp.asarray(np.asarray(self.groups), device=device(x))
+        return self._plans[key]
+
+    @cached_property
+    def _plans(self) -> dict[str, Any]:
+        return {}
+
+    def _own_shape(self) -> tuple[int, ...]:
+        if self.event_ndim != 1:
+            return super()._own_shape()
+        return (self.groups if isinstance(self.groups, int) else len(self.groups),)
