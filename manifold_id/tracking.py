@@ -292,10 +292,10 @@ class ManifoldTracker:
         if not isinstance(source, Regularizer):
             raise TypeError(f"source={source!r} must be a Regularizer, such as L1(0.1)")
         self._regularizer = source
-        self._last: int | None = None
-        self._log = _Log()
-        self._prox_log = _Log()
-        self._differ = False  # whether any z was not w itself
+        self._t = 0
+        self._log: _Log | None = None
+        self._prox_log: _Log | None = None  # None as long as every z was w
+        self._traces: tuple[Trace, Trace] | None = None
 
     def update(self, t: int, w: Array, z: Array | None = None) -> None:
         """Record the structure of the iterate w and of its proximal point z (None: w itself) at step t.
@@ -304,8 +304,8 @@ class ManifoldTracker:
         recorded structure is also that of all steps before. Raises ValueError if t does not grow or w is a batch.
         """
         integer("t", t, 0)
-        if self._last is not None and t <= self._last:
-            raise ValueError(f"t={t} does not come after the last recorded step {self._last}: t must grow")
+        if self._log is not None and t <= self._t:
+            raise ValueError(f"t={t} does not come after the last recorded step {self._t}: t must grow")
         codes = self._codes(w)
         prox_codes = codes if z is None or z is w else self._codes(z)
         if self._log is None:
@@ -321,82 +321,12 @@ class ManifoldTracker:
     @property
     def trace(self) -> Trace:
         """The structure of the iterate so far; raises ValueError before the first update."""
-        return self._log.trace(self._last)
+        return self._both()[0]
 
     @property
     def prox_trace(self) -> Trace:
-        """The structure of the proximal point so far."""
-        return self._prox_log.trace(self._last) if self._differ else self.trace
-
-    def _codes(self, point: Array) -> np.ndarray:
-        codes = np.asarray(self._regularizer.structure(point), dtype=np.int8)
-        if codes.ndim != 1:
-            raise ValueError(f"w is a batch of shape {tuple(point.shape)}: track one point with each tracker")
-        return codes
-
-
-class _Log:
-    """A growing log of changes in 13 bytes each."""
-
-    def __init__(self) -> None:
-        self.codes: np.ndarray | None = None
-        self.step, self.atom, self.new = array("q"), array("i"), array("b")
-
-    def add(self, t: int, codes: np.ndarray) -> None:
-        if self.codes is None:
-            self.initial = self.codes = codes.copy()
-            return
-        if codes.shape != self.codes.shape:
-            raise ValueError(f"the number of atoms changed from {len(self.codes)} to {len(codes)}: track each alone")
-        for atom in np.flatnonzero(codes != self.codes).tolist():
-            self.step.append(t)
-            self.atom.append(atom)
-            self.new.append(int(codes[atom]))
-        self.codes = codes.copy()
-
-    def trace(self, steps: int | None) -> Trace:
-        if steps is None:
-            raise ValueError("nothing is recorded yet: call update first")
-        kinds = (np.int64, np.int32, np.int8)
-        parts = (np.array(part, kind) for part, kind in zip((self.step, self.atom, self.new), kinds, strict=True))
-        return Trace(self.initial, *parts, steps=steps)
-
-
-def _integers(name: str, values: ArrayLike, kind: type[np.integer]) -> np.ndarray:
-    """Return a one-dimensional array of integers as `kind`; raises TypeError or ValueError for anything else."""
-    array_ = np.asarray(values)
-    if array_.size == 0:
-        array_ = array_.astype(kind)
-    if array_.dtype.kind not in "iub" or array_.ndim != 1:
-        raise TypeError(f"{name} has dtype {array_.dtype} and {array_.ndim} axes, but must be a vector of integers")
-    limits = np.iinfo(kind)
-    if array_.size and (array_.min() < limits.min or array_.max() > limits.max):
-        raise ValueError(f"{name} must hold integers in {limits.min} .. {limits.max}")
-    return array_.astype(kind, copy=False)
-
-
-def _proper_changes(
-    initial: np.ndarray, step: np.ndarray, atom: np.ndarray, new: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Return (step, atom, new, old) without the entries that change nothing.
-
-    Dropped are entries that are overwritten at the same step and those that repeat the code before them.
-    """
-    order = np.lexsort((np.arange(len(step)), step, atom))  # by atom, then step, then place in the log
-    by_atom, by_step = atom[order], step[order]
-    last = np.ones(len(order), dtype=bool)
-    last[:-1] = (by_atom[1:] != by_atom[:-1]) | (by_step[1:] != by_step[:-1])
-    order = order[last]
-    by_atom, codes = atom[order], new[order]
-    old = np.empty_like(codes)
-    old[1:] = codes[:-1]
-    first = np.ones(len(order), dtype=bool)
-    first[1:] = by_atom[1:] != by_atom[:-1]
-    old[first] = initial[by_atom[first]]
-    order, old = order[codes != old], old[codes != old]
-    place = np.argsort(order, kind="stable")
-    order, old = order[place], old[place]
-    return step[order], atom[order], new[order], old
+        """The structure of the proximal point so far: the object `trace` itself if no z other than w was given."""
+        return self._both()[1]
 
     def _both(self) -> tuple[Trace, Trace]:
         if self._log is None:
@@ -412,7 +342,9 @@ def _proper_changes(
         if codes.ndim != 1:
             raise ValueError(f"w has {codes.ndim - 1} batch axes: track each of its points with a tracker of its own")
         if self._log is not None and len(codes) != len(self._log.codes):
-            raise ValueError(f"w has {len(codes)} atoms, it had {len(self._log.codes)} before: its shape must not change")
+            raise ValueError(
+                f"w has {len(codes)} atoms, {len(self._log.codes)} before: its shape must not change"
+            )
         return codes
 
 

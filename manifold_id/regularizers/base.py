@@ -76,8 +76,11 @@ class Regularizer(ABC):
         """
 
     @abstractmethod
-    def dimension(self, codes: Array) -> Any:
-        """Return the dimension of the manifold that `codes` (*batch, atoms) names, for each point of the batch."""
+    def dimension(self, codes: Array, shape: tuple[int, ...] | None = None) -> Any:
+        """Return the dimension of the manifold that `codes` (*batch, atoms) names, for each point of the batch.
+
+        `shape`, that of one point, is needed where the codes do not tell it (slices of a tensor, rank).
+        """
 
     @abstractmethod
     def tangent(self, codes: Array, v: Array, w: Array | None = None) -> Array:

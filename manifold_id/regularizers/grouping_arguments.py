@@ -38,10 +38,13 @@ def parse_groups(groups: Any) -> int | tuple[int, ...] | None:
         )
     if not hasattr(groups, "ndim"):
         groups = list(groups)
-        if groups and all(isinstance(g, Iterable) and not isinstance(g, (str, bytes)) for g in groups):
-            if not all(getattr(g, "ndim", 1) == 0 for g in groups):
-                return _from_index_lists(groups)
+        if any(_is_list(g) for g in groups):
+            return _from_index_lists(groups)
     return _from_labels(np.asarray(groups))
+
+
+def _is_list(group: Any) -> bool:
+    return isinstance(group, Iterable) and not isinstance(group, (str, bytes)) and getattr(group, "ndim", 1) > 0
 
 
 def _from_labels(labels: np.ndarray) -> tuple[int, ...]:
@@ -57,6 +60,8 @@ def _from_labels(labels: np.ndarray) -> tuple[int, ...]:
 def _from_index_lists(groups: list[Any]) -> tuple[int, ...]:
     members = []
     for k, group in enumerate(groups):
+        if not _is_list(group):
+            raise TypeError(f"groups[{k}]={group!r} must be a list of feature indices, as the other groups are")
         indices = np.asarray(group if hasattr(group, "ndim") else list(group))
         if indices.size == 0:
             raise ValueError(f"groups[{k}] is empty: every group needs a feature")
@@ -124,9 +129,7 @@ def check_weights(weights: tuple[float, ...], count: int) -> None:
         raise ValueError(f"weights has {len(weights)} entries, but there are {count} groups: give one for each")
 
 
-def group_weights(
-    weights: str | tuple[float, ...] | None, grouping: Grouping, shape: tuple[int, ...]
-) -> np.ndarray:
+def group_weights(weights: str | tuple[float, ...] | None, grouping: Grouping, shape: tuple[int, ...]) -> np.ndarray:
     """Return the weights of the groups of points of `shape`, (groups,) float64; raises where groups do not fit."""
     count, size = grouping.count(shape), grouping.size(shape)
     if isinstance(weights, tuple):

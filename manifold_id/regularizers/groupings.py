@@ -66,8 +66,16 @@ class Grouping(ABC):
         """Return function(entries, axes) for each group; `function` reduces `axes` and ignores zero entries."""
 
     @abstractmethod
+    def _spread(self, a: Array, x: Array) -> Array:
+        """Return (*batch, groups) numbers as an array that broadcasts against x."""
+
     def spread(self, a: Any, x: Array) -> Any:
-        """Return (*batch, groups) numbers as an array that broadcasts against x; a plain number stays one."""
+        """Return (*batch, groups) or (*batch, 1) numbers as an array that broadcasts against x; a number stays one."""
+        if getattr(a, "ndim", 0) == 0:
+            return a
+        if a.shape[-1] == 1:
+            return a.reshape(*a.shape[:-1], *(1 for _ in self.event(x)))
+        return self._spread(a, x)
 
     def point_axes(self, shape: tuple[int, ...]) -> int:
         """Return how many axes of an array of `shape` one point has; raises ValueError where there are fewer."""
@@ -175,9 +183,9 @@ class Entries(Grouping):
         """Return function of each entry."""
         return function(self.flatten(x)[..., None], (-1,))
 
-    def spread(self, a: Any, x: Array) -> Any:
+    def _spread(self, a: Array, x: Array) -> Array:
         """Return the numbers in the shape of x."""
-        return a if isinstance(a, (int, float)) else array_namespace(x).broadcast_to(a, self.flatten(x).shape).reshape(x.shape)
+        return array_namespace(x).broadcast_to(a, self.flatten(x).shape).reshape(x.shape)
 
     def norms(self, x: Array) -> Array:
         """Return |x|."""
@@ -247,10 +255,8 @@ class Slices(Grouping):
         others = tuple(first + i for i in range(len(event)) if i != axis)
         return function(x, others) if others else function(x[..., None], (-1,))
 
-    def spread(self, a: Any, x: Array) -> Any:
+    def _spread(self, a: Array, x: Array) -> Array:
         """Return a view with length 1 along the other axes."""
-        if isinstance(a, (int, float)):
-            return a
         event = self.event(x)
         axis = self._axis(event)
         return a.reshape(*a.shape[:-1], *(a.shape[-1] if i == axis else 1 for i in range(len(event))))
@@ -328,10 +334,8 @@ class Blocks(Grouping):
             parts.append(function(entries, (-2, -1)))
         return xp.take(xp.concat(parts, axis=-1), position, axis=-1) if len(parts) > 1 else parts[0]
 
-    def spread(self, a: Any, x: Array) -> Any:
+    def _spread(self, a: Array, x: Array) -> Array:
         """Return the number of each feature's group, with length 1 along the other axes."""
-        if isinstance(a, (int, float)):
-            return a
         xp, event = array_namespace(x), self.event(x)
         if self._block:
             repeated = xp.broadcast_to(a[..., None], (*a.shape, self._block)).reshape(*a.shape[:-1], event[0])

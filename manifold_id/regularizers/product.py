@@ -1,4 +1,4 @@
-"""Most regularizers at once: a scalar penalty on the numbers of a grouping, psi(w) = sum_g phi(r_g(w); lam weight_g)."""
+"""Most regularizers at once, a scalar penalty on the numbers of a grouping: psi(w) = sum_g phi(r_g; lam weight_g)."""
 
 from __future__ import annotations
 

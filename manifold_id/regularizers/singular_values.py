@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from array_api_compat import array_namespace
+from array_api_compat import array_namespace, device
 
 from manifold_id.regularizers.base import Array
 from manifold_id.regularizers.groupings import Grouping, vector_norm
@@ -41,7 +40,7 @@ class SingularValues(Grouping):
         """Raise NotImplementedError: the singular values do not partition the entries."""
         raise NotImplementedError("singular values are not groups of entries")
 
-    def spread(self, a: Any, x: Array) -> Any:
+    def _spread(self, a: Array, x: Array) -> Array:
         """Raise NotImplementedError: the singular values do not partition the entries."""
         raise NotImplementedError("singular values are not groups of entries")
 
@@ -86,10 +85,8 @@ class SingularValues(Grouping):
         u, vt = self._active_frames(u, vt, active)
         left, right = _transpose(u) @ g, g @ _transpose(vt)  # rows of U^T g, columns of g V
         core = left @ _transpose(vt)
-        excess = xp.where(active, derivative(r), xp.zeros_like(r))
-        identity = xp.eye(r.shape[-1], dtype=w.dtype)
-        diagonal = excess[..., None] * xp.asarray(identity, device=getattr(w, "device", None))
-        core_residual = core + diagonal
+        slope = xp.where(active, derivative(r), xp.zeros_like(r))
+        core_residual = core + slope[..., None] * xp.eye(r.shape[-1], dtype=w.dtype, device=device(w))
         squares = (
             (vector_norm(core_residual, (-1,)) ** 2 + vector_norm(core_residual, (-2,)) ** 2) / 2
             + vector_norm(left - core @ vt, (-1,)) ** 2

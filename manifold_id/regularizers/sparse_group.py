@@ -67,7 +67,7 @@ class SparseGroupLasso(Regularizer):
 
     def __post_init__(self) -> None:
         if self.groups is None and self.axis is None:
-            raise ValueError("SparseGroupLasso needs groups (for features) or axis (for tensors); single entries are L1")
+            raise ValueError("SparseGroupLasso needs groups (for features) or axis (for tensors); for entries use L1")
         parsed = GroupLasso(self.lam, self.groups, self.axis, self.weights, self.event_ndim)
         for name in ("lam", "groups", "weights", "event_ndim"):
             object.__setattr__(self, name, getattr(parsed, name))

@@ -152,13 +152,13 @@ class Unpenalized(Regularizer):
 
     def dimension(self, codes: Array, shape: tuple[int, ...] | None = None) -> Any:
         """Return the inner dimension plus the number of free entries; `shape` of a point is needed unless 1-D."""
-        inner = codes[..., : -self.rows]
-        if shape is None:
-            if self.event_ndim != 1:
-                raise ValueError("shape=None: the codes do not say how many entries a free row has; pass a point's shape")
-            return self.regularizer.dimension(inner) + self.rows
-        penalized = (shape[0] - self.rows, *shape[1:])
-        return self.regularizer.dimension(inner, shape=penalized) + self.rows * math.prod(shape[1:])
+        inner: Any = self.regularizer
+        if shape is not None:
+            penalized = (shape[0] - self.rows, *shape[1:])
+            return inner.dimension(codes[..., : -self.rows], shape=penalized) + self.rows * math.prod(shape[1:])
+        if self.event_ndim != 1:
+            raise ValueError("shape=None: the codes do not say how many entries a free row has; pass that of a point")
+        return inner.dimension(codes[..., : -self.rows]) + self.rows
 
     def tangent(self, codes: Array, v: Array, w: Array | None = None) -> Array:
         """Return the inner projection of the penalized rows; free rows are returned as they are."""

@@ -1,0 +1,136 @@
+"""The commands `manifold-id study | solve | data | report`; what is heavy is imported when a command runs."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from convex_bench.results import Results
+
+PENALTIES = {"l1": "L1", "group": "GroupLasso", "elastic": "ElasticNet", "sparse-group": "SparseGroupLasso"}
+
+
+@click.command()
+@click.argument("spec", required=False, type=click.Path())
+@click.option("--out", type=click.Path(), help="Results folder.  [default: results/NAME of the study]")
+@click.option("--jobs", type=click.IntRange(min=1), help="Threads.  [default: all cores]")
+@click.option("--force", is_flag=True, help="Compute again what is stored.")
+@click.option("--seeds", type=click.IntRange(min=1), help="Number of seeds, instead of the file's.")
+@click.option("--steps", type=click.IntRange(min=1), help="Steps of a run, instead of the file's.")
+def study(
+    spec: str | None, out: str | None, jobs: int | None, force: bool, seeds: int | None, steps: int | None
+) -> None:
+    """Run a study and write its report.
+
+    SPEC is a TOML file; without one the built-in study runs. A stopped study goes on where it was; an unchanged one is not computed again.
+    """
+    from convex_bench.spec import BUILTIN, Spec
+    from convex_bench.storage import check_writable
+
+    described = Spec(spec or BUILTIN)
+    folder = check_writable(out or Path("results") / described.path.stem)
+    options = {"--out": str(folder), "--seeds": seeds, "--steps": steps}
+    words = [spec] if spec else []
+    words += [str(word) for option in options.items() if option[1] is not None for word in option]
+    results = described.study(seeds, steps).run(
+        folder, jobs=jobs, force=force, command=shlex.join(["manifold-id", "study", *words])
+    )
+    _show(results)
+
+
+@click.command()
+@click.argument("folder", metavar="DIR", type=click.Path())
+def report(folder: str) -> None:
+    """Write the report of a results folder anew."""
+    from convex_bench.results import Results
+
+    _show(Results.load(folder))
+
+
+@click.command()
+@click.argument("data", metavar="DATA")
+@click.option("--loss", default="logistic", show_default=True, help="logistic, squared or multinomial.")
+@click.option("--penalty", type=click.Choice(list(PENALTIES)), default="l1", show_default=True)
+@click.option("--lam", type=float, help="Strength of the penalty.")
+@click.option("--lam-ratio", type=float, help="Strength as a share of lambda_max.  [default: 0.1]")
+@click.option("--groups", help='"natural" (of the data), a block size, or a file with one label a column.')
+@click.option("--ridge", type=float, help="Ridge of the elastic net.  [default: its class's]")
+@click.option("--l1-ratio", type=float, help="Share of the l1 part of the sparse group lasso.  [default: its class's]")
+@click.option("--intercept", is_flag=True, help="Add an unpenalized intercept.")
+@click.option("--solver", default="auto", show_default=True, help="auto or cvxpy.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, the coefficients included.")
+def solve(
+    data: str,
+    loss: str,
+    penalty: str,
+    lam: float | None,
+    lam_ratio: float | None,
+    groups: str | None,
+    ridge: float | None,
+    l1_ratio: float | None,
+    intercept: bool,
+    solver: str,
+    as_json: bool,
+) -> None:
+    """Solve one problem to a certificate.
+
+    DATA is a name that `manifold-id data` lists or an svmlight file."""
+    from convex_bench.build import build_problem
+    from convex_bench.ground_truth import solve as solve_problem
+    from convex_bench.solution_report import solution_json, solution_text
+
+    if lam is None and lam_ratio is None:
+        lam_ratio = 0.1
+    chosen: Any = groups
+    if groups is None and penalty in ("group", "sparse-group"):
+        chosen = "natural"
+    elif groups is not None and groups.isdecimal():
+        chosen = int(groups)
+    parameters = {k: v for k, v in (("ridge", ridge), ("l1_ratio", l1_ratio)) if v is not None}
+    problem = build_problem(
+        data,
+        loss=loss,
+        regularizer=PENALTIES[penalty],
+        parameters=parameters,
+        groups=chosen,
+        lam=lam,
+        lam_ratio=lam_ratio,
+        intercept=intercept,
+    )
+    solution = solve_problem(problem, solver=solver)
+    click.echo(solution_json(problem, solution) if as_json else solution_text(data, problem, solution))
+
+
+@click.command()
+@click.argument("name", required=False)
+def data(name: str | None) -> None:
+    """List the data sets; with NAME, fetch and check that one."""
+    from convex_bench.data_table import data_table, describe_data
+
+    if name is None:
+        _console().print(data_table())
+    else:
+        click.echo(describe_data(name))
+
+
+def _show(results: Results) -> None:
+    from convex_bench.report import write_report
+    from convex_bench.result_tables import terminal_tables
+
+    console = _console()
+    for table in terminal_tables(results):
+        console.print(table)
+    if results.missing:
+        console.print(f"{results.missing} runs are not there (yet): the same command goes on from here")
+    click.echo(f"report: {write_report(results)}")
+
+
+def _console() -> Any:
+    from rich.console import Console
+
+    console = Console()
+    return console if console.is_terminal else Console(width=160)

@@ -1,0 +1,174 @@
+"""solve(problem): the fast path, the witness, and their certificate."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from convex_bench.ground_truth.curvature import affine_curvature, form_curvature
+from convex_bench.ground_truth.fista import fista
+from convex_bench.ground_truth.form import Form, form_of
+from convex_bench.ground_truth.gap_safe import dual_point
+from convex_bench.ground_truth.gram import Smooth
+from convex_bench.ground_truth.model import cvxpy_solve
+from convex_bench.ground_truth.polish import group_curvature, settle, support_start
+from convex_bench.ground_truth.solution import Solution
+from convex_bench.problem import Problem
+from manifold_id.certificate import DEGENERATE, STATIONARY, Certificate, certify
+from manifold_id.validation import real, unknown_name
+
+Array = np.ndarray
+SOLVERS = ("auto", "cvxpy")
+SMALL = 200_000  # entries of X up to which a failed solve is tried again from cvxpy's answer
+
+
+def solve(problem: Problem, solver: str = "auto", tol: float = STATIONARY, start: Any = None) -> Solution:
+    """Return the minimizer of a convex problem with its certificate.
+
+    Parameters
+    ----------
+    problem : with a convex psi. Sums of norms of entries and groups (l1, group, elastic net, sparse group, nonnegative l1)
+        are solved by prox-Newton on a working set; other convex ones (nuclear norm, total variation, box,
+        simplex) by accelerated proximal gradient, which reaches the certificate where F is strongly convex on the manifold.
+    solver : "auto", or "cvxpy": Clarabel's (SCS's) answer gives the start, the support follows from the prox-gradient
+        rule |w_g - g_g / L_g| > lam_g / L_g and Newton's method settles it; `witness` keeps that answer's objective.
+    tol : the largest relative residual that is certified, at most 1e-12. The iteration goes on below it while that is cheap.
+    start : of w's shape; the null model by default. The answer does not depend on it (beyond ties).
+
+    Raises
+    ------
+    TypeError
+        If `problem` is not a Problem.
+    ValueError
+        If psi is not convex, the solver unknown, tol outside (0, 1e-12], or the start of another shape or not finite.
+
+    Warns
+    -----
+    UserWarning
+        If lam >= lambda_max: the solution has no penalized coordinate.
+    """
+    if not isinstance(problem, Problem):
+        raise TypeError(f"problem={problem!r} must be a convex_bench.Problem")
+    if solver not in SOLVERS:
+        raise unknown_name("solver", solver, SOLVERS)
+    tol = real("tol", tol, 0.0, STATIONARY, open_low=True)
+    if not problem.penalty.convex:
+        raise ValueError(
+            f"regularizer={problem.penalty!r} is not convex, so that no certificate of optimality exists: "
+            "use a convex regularizer"
+        )
+    began = time.perf_counter()
+    w = problem.null_model() if start is None else _check_start(problem, start)
+    witness, name = float("nan"), "working-set prox-Newton"
+    if solver == "cvxpy":
+        w, backend = cvxpy_solve(problem)
+        witness, name = problem.value(_feasible(problem, w)), f"cvxpy ({backend}), prox-gradient support, Newton"
+    form = form_of(problem)
+    if form is None:
+        point, certificate, steps = fista(problem, w, tol)
+        name = name.replace("working-set prox-Newton", "FISTA with restart").replace("support, Newton", "steps")
+    else:
+        rule = solver == "cvxpy" or start is not None
+        point, certificate, steps = _by_newton(problem, form, w, tol, rule)
+        if certificate.status == "failed" and solver == "auto" and problem.n * problem.n_features <= SMALL:
+            try:
+                again, backend = cvxpy_solve(problem)
+            except RuntimeError:
+                again = None
+            if again is not None:
+                other = _by_newton(problem, form, again, tol, True)
+                if other[1].residual.max() < certificate.residual.max():
+                    point, certificate, steps = other
+                    name = f"cvxpy ({backend}), prox-gradient support, Newton"
+    return _solution(problem, form, point, certificate, solver, name, began, steps, witness)
+
+
+def _check_start(problem: Problem, start: Any) -> Array:
+    w = np.array(start, dtype=np.float64)
+    if w.shape != problem.shape:
+        raise ValueError(f"start has shape {w.shape}, but the variable has shape {problem.shape}")
+    if not np.isfinite(w).all():
+        raise ValueError("start must be finite: NaN or infinity found")
+    return w
+
+
+def _feasible(problem: Problem, w: Array) -> Array:
+    """Return w, moved into the domain of an indicator where the witness left it by its tolerance."""
+    if np.isfinite(problem.regularizer.value(w)):
+        return w
+    return np.asarray(problem.regularizer.prox(w, 1e-12))
+
+
+def _by_newton(problem: Problem, form: Form, w: Array, tol: float, rule: bool) -> tuple[Array, Certificate, int]:
+    smooth = Smooth(problem)
+    flat = w.reshape(-1).astype(np.float64)
+    best = settle(smooth, form, support_start(smooth, form, flat) if rule else flat, tol)
+    point = best.w.reshape(problem.shape)
+    return point, certify(point, best.gradient.reshape(problem.shape), problem.regularizer, tol=tol), best.steps
+
+
+def _tiny(problem: Problem, form: Form, w: Array) -> bool:
+    """Whether an active penalized group is below 1e-8 of its prox-gradient threshold lam_g / L_g."""
+    norms = form.norms(w.reshape(-1))
+    kinked = (form.lam + form.l1[form.members[form.start[:-1]]] > 0) & (norms > 0)
+    if not kinked.any() or norms[kinked].min() > 1e-6 * norms.max():
+        return False
+    threshold = form.scale / group_curvature(Smooth(problem), form)
+    return bool((norms[kinked] < DEGENERATE * threshold[kinked]).any())
+
+
+def _solution(
+    problem: Problem,
+    form: Form | None,
+    w: Array,
+    certificate: Certificate,
+    solver: str,
+    method: str,
+    began: float,
+    steps: int,
+    witness: float,
+) -> Solution:
+    status = certificate.status
+    gap = float("inf")
+    if form is not None:
+        gap = dual_point(problem, form, w.reshape(-1)).gap
+        curvature = partial(form_curvature, problem, form, w.reshape(-1))
+        if status == "certified" and _tiny(problem, form, w):
+            status = "degenerate"
+        _warn_if_trivial(problem, form, w)
+    else:
+        curvature = partial(affine_curvature, problem, w, certificate.codes)
+    return Solution(
+        w=w,
+        value=problem.value(w),
+        gap=gap,
+        residual=certificate.residual,
+        scale=certificate.scale,
+        codes=certificate.codes,
+        margin=certificate.margin,
+        min_margin=certificate.min_margin,
+        relative_margin=certificate.relative_margin,
+        smallest_active=certificate.smallest_active,
+        curvature=curvature,  # type: ignore[arg-type]
+        lipschitz=problem.lipschitz,  # type: ignore[arg-type]
+        status=status,
+        solver=solver,
+        method=method,
+        seconds=time.perf_counter() - began,
+        iterations=steps,
+        witness=witness,
+        intercepted=problem.intercept,
+    )
+
+
+def _warn_if_trivial(problem: Problem, form: Form, w: Array) -> None:
+    penalized = form.of(form.lam) + form.l1[form.members] > 0
+    if penalized.any() and not w.reshape(-1)[form.members[penalized]].any():
+        lam, largest = getattr(problem.penalty, "lam", float("nan")), problem.lambda_max()
+        warnings.warn(
+            f"lam={lam:.6g} >= lambda_max={largest:.6g}: the solution is zero, choose a smaller lam", UserWarning, stacklevel=4
+        )

@@ -1,0 +1,113 @@
+"""A certified ground truth: the point, its value, and the proof."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+Array = np.ndarray
+
+
+class Lazy:
+    """A dataclass field of type float that may be given as a function, called when it is first read."""
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.slot = f"_{name}"
+
+    def __get__(self, instance: Any, owner: type | None = None) -> float:
+        if instance is None:
+            raise AttributeError("the field has no default")
+        value = instance.__dict__[self.slot]
+        if callable(value):
+            value = instance.__dict__[self.slot] = float(value())
+        return float(value)
+
+    def __set__(self, instance: Any, value: float | Callable[[], float]) -> None:
+        instance.__dict__[self.slot] = value
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Solution:
+    """The minimizer of a problem with its certificate. Atoms are those of the problem's regularizer.
+
+    Attributes
+    ----------
+    w : of the problem's shape, exact zeros off the support; the last row is the intercept where there is one.
+    value : F(w).
+    gap : duality gap of w and a feasible dual point, up to the rounding of F; +inf where no finite dual point is at hand.
+    residual : (atoms,) distance of minus the gradient to the subdifferential, relative to `scale` of the atom.
+    scale : (atoms,) lam_g plus the entrywise l1 strength; their largest for atoms without a penalty.
+    codes : (atoms,) int8 structure.
+    margin : (atoms,) absolute distance to the relative boundary of the subdifferential, +inf on smooth atoms.
+    min_margin, relative_margin : smallest margin; smallest margin / scale.
+    smallest_active : smallest norm of an active penalized atom, +inf where none is.
+    curvature : smallest eigenvalue of the Hessian of F on the tangent space of the manifold (restricted strong
+        convexity). 0 up to rounding means that the solution on this manifold is not unique, as with duplicate columns: the
+        codes are then those of one solution, and others may have fewer or more active atoms. +inf on a single point.
+    lipschitz : Lipschitz constant of the gradient of f. These two are computed when first read.
+    status : "certified", "degenerate" (stationary, but a relative margin or the smallest active group relative to
+        its prox-gradient threshold is below 1e-8: the manifold is not certain) or "failed" (a relative residual above the tolerance).
+    solver, method : who solved it, and how, in words.
+    seconds, iterations : wall time and Newton (or prox-gradient) steps.
+    witness : F at the first solver's own answer where the solver is "cvxpy", else NaN.
+    intercepted : whether the last row of w is an intercept.
+    """
+
+    w: Array
+    value: float
+    gap: float
+    residual: Array
+    scale: Array
+    codes: Array
+    margin: Array
+    min_margin: float
+    relative_margin: float
+    smallest_active: float
+    curvature: float | Lazy = Lazy()  # type: ignore[assignment]
+    lipschitz: float | Lazy = Lazy()  # type: ignore[assignment]
+    status: str = "failed"
+    solver: str = ""
+    method: str = ""
+    seconds: float = 0.0
+    iterations: int = 0
+    witness: float = float("nan")
+    intercepted: bool = False
+
+    @property
+    def coef(self) -> Array:
+        """W without the intercept."""
+        return self.w[:-1] if self.intercepted else self.w
+
+    @property
+    def intercept(self) -> Any:
+        """The intercept: a number, one for each class for the multinomial loss, 0.0 where there is none."""
+        return self.w[-1] if self.intercepted else 0.0
+
+    @property
+    def active(self) -> int:
+        """The number of active atoms."""
+        return int((self.codes > 0).sum())
+
+    def __repr__(self) -> str:
+        worst = float(self.residual.max(initial=0.0))
+        return f"<Solution {self.status}: value {self.value:.12g}, {self.active} of {len(self.codes)} atoms, residual {worst:.1e}>"
+
+    def __str__(self) -> str:
+        """Return a table of two columns."""
+        rows = [
+            ("status", self.status),
+            ("objective", f"{self.value:.15g}"),
+            ("duality gap", f"{self.gap:.1e}"),
+            ("largest relative residual", f"{self.residual.max(initial=0.0):.1e}"),
+            ("active atoms", f"{self.active} of {len(self.codes)}"),
+            ("smallest margin", f"{self.min_margin:.3g} ({self.relative_margin:.3g} of its scale)"),
+            ("smallest active norm", f"{self.smallest_active:.3g}"),
+            ("restricted curvature", f"{self.curvature:.3g}"),
+            ("Lipschitz constant", f"{self.lipschitz:.3g}"),
+            ("solver", f"{self.solver}, {self.iterations} steps, {self.seconds:.3f} s"),
+            ("method", self.method),
+        ]
+        return "\n".join(f"{name:<26}{text}" for name, text in rows)

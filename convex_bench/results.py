@@ -1,0 +1,190 @@
+"""The results folder of a study, read back: one table a run, curves, change logs and certified solutions.
+
+    DIR/study.json               names, settings, the keys of all runs, versions, the command
+    DIR/problems/KEY.*           the certified solution of each problem
+    DIR/runs/KEY.json            description and summary of one run, written last: it makes the run complete
+    DIR/runs/KEY.trace.npz       the change log of the iterate (KEY.prox_trace.npz: of the proximal point, if it differs)
+    DIR/runs/KEY.curves.parquet  the checkpoints
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import pandas as pd
+
+from convex_bench.storage import Store, StoredFileError, read_json
+from convex_bench.stored_solution import load_solution
+from manifold_id.tracking import Trace
+from manifold_id.validation import unknown_name
+
+Cell = tuple[str, str, int]  # problem, method, seed
+
+FRAME_COLUMNS = (
+    *("problem", "method", "seed", "steps", "solution", "identified", "identified_at", "last_change"),
+    *("last_false_positive", "last_false_negative", "flicker_rate", "wrong_share"),
+    *("prox_identified", "prox_identified_at", "prox_last_change", "prox_last_false_positive"),
+    *("prox_last_false_negative", "prox_flicker_rate", "prox_wrong_share"),
+    *("objective", "suboptimality", "distance", "estimator_error", "seconds", "steps_per_second", "compiled"),
+)
+
+
+class Results:
+    """What a study has stored so far.
+
+    Attributes
+    ----------
+    folder
+        The results folder.
+    study
+        The content of study.json.
+    missing
+        How many runs of the study are not there (yet): not done, or damaged.
+    """
+
+    def __init__(self, folder: Path, study: dict[str, Any]) -> None:
+        self.folder = folder
+        self.study = study
+        self._runs = Store(folder / "runs")
+        self._problems = Store(folder / "problems")
+        self._records: dict[Cell, dict[str, Any]] = {}
+        self.missing = 0
+        for cell, key in self.cells():
+            try:
+                self._records[cell] = self._runs.load(key, thorough=False)
+            except StoredFileError:
+                self.missing += 1
+
+    @classmethod
+    def load(cls, folder: str | os.PathLike[str]) -> Self:
+        """Open a results folder; raises FileNotFoundError if it holds no study."""
+        path = Path(folder).expanduser()
+        try:
+            return cls(path, read_json(path / "study.json"))
+        except StoredFileError as error:
+            raise FileNotFoundError(
+                f"{str(folder)!r} is no results folder: {error}; name the --out folder of a study"
+            ) from error
+
+    @property
+    def problems(self) -> list[str]:
+        """The names of the problems, in the study's order."""
+        return list(self.study["problems"])
+
+    @property
+    def methods(self) -> list[str]:
+        """The names of the methods, in the study's order."""
+        return list(self.study["methods"])
+
+    def cells(self) -> Iterator[tuple[Cell, str]]:
+        """Yield ((problem, method, seed), key) for every run of the study, in its order."""
+        for problem, methods in self.study["runs"].items():
+            for method, keys in methods.items():
+                for seed, key in zip(self.study["seeds"], keys, strict=True):
+                    yield (problem, method, seed), key
+
+    def frame(self) -> pd.DataFrame:
+        """Return one row a run.
+
+        Steps are floats, NaN where there is none. `identified_at` is the first step from which the structure equals
+        the certified one until the end, NaN (censored) unless that is at least the study's share `persistence` of
+        the run; `last_false_positive` and `last_false_negative` are the last steps at which an atom was wrongly
+        active / inactive (NaN: never); `flicker_rate` (changes a step) and `wrong_share` (steps with a wrong
+        structure) are those of the last quarter. Columns prox_... say the same of the proximal point, and equal
+        the others where it is the iterate. Objective, suboptimality, distance and estimator_error are those of the
+        last step. `seconds` is the run's share of the wall time of its call; `solution` the ground truth's status.
+        """
+        rows = [self._row(cell, record) for cell, record in self._records.items()]
+        return pd.DataFrame(rows, columns=list(FRAME_COLUMNS))
+
+    def curves(self) -> pd.DataFrame:
+        """Return the checkpoints of all runs, one row each: problem, method, seed, step, objective, ..."""
+        parts = []
+        for (problem, method, seed), record in self._records.items():
+            table = pd.read_parquet(self._runs.path(record["key"], "curves.parquet"))
+            parts.append(table.assign(problem=problem, method=method, seed=seed))
+        table = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame({"step": []})
+        front = [name for name in ("problem", "method", "seed") if name in table]
+        return table[front + [name for name in table if name not in front]]
+
+    def traces(self, problem: str | None = None, method: str | None = None, *, prox: bool = False) -> Mapping:
+        """Return a mapping (problem, method, seed) -> Trace, read from disk when an item is asked for.
+
+        `problem` and `method` select one of them; `prox` gives the proximal point's change log.
+        """
+        for kind, name, valid in (("problem", problem, self.problems), ("method", method, self.methods)):
+            if name is not None and name not in valid:
+                raise unknown_name(kind, name, valid)
+        cells = [c for c in self._records if problem in (None, c[0]) and method in (None, c[1])]
+        return _Lazy(cells, lambda cell: self._trace(self._records[cell], prox))
+
+    def solutions(self) -> dict[str, Any]:
+        """Return the certified Solution of each problem by name; those that are not stored (yet) are left out."""
+        found = {}
+        for name, entry in self.study["problems"].items():
+            try:
+                found[name] = load_solution(self._problems, entry["key"])
+            except StoredFileError:
+                continue
+        return found
+
+    def facts(self) -> dict[str, dict[str, Any]]:
+        """Return what is stored about each problem beside its solution: rows, columns, loss, noise level ..."""
+        found = {}
+        for name, entry in self.study["problems"].items():
+            try:
+                found[name] = {**entry["description"], **self._problems.load(entry["key"])["facts"]}
+            except StoredFileError:
+                continue
+        return found
+
+    def _trace(self, record: dict[str, Any], prox: bool) -> Trace:
+        name = "prox_trace.npz" if prox and "prox_trace.npz" in record["files"] else "trace.npz"
+        return Trace.load(self._runs.path(record["key"], name))
+
+    def _row(self, cell: Cell, record: dict[str, Any]) -> dict[str, Any]:
+        summary = record["summary"]
+        row = {"problem": cell[0], "method": cell[1], "seed": cell[2], "solution": summary["solution"]}
+        latest = summary["steps"] * (1 - self.study["persistence"])
+        for prefix, name in (("", "iterate"), ("prox_", "prox")):
+            structure = summary[name]
+            settled = structure["settled_at"]
+            held = settled is not None and settled <= latest
+            row[f"{prefix}identified"] = held
+            row[f"{prefix}identified_at"] = float(settled) if held else np.nan
+            for fact in ("last_change", "last_false_positive", "last_false_negative", "flicker_rate", "wrong_share"):
+                row[prefix + fact] = np.nan if structure[fact] is None else float(structure[fact])
+        for name in ("objective", "suboptimality", "distance", "estimator_error"):
+            value = summary["last"].get(name)
+            row[name] = np.nan if value is None else value
+        seconds = summary["seconds"]
+        speed = summary["steps"] / seconds if seconds else np.nan
+        return row | {
+            "steps": summary["steps"],
+            "seconds": seconds,
+            "steps_per_second": speed,
+            "compiled": summary["compiled"],
+        }
+
+
+class _Lazy(Mapping):
+    """A mapping whose values are read when they are asked for."""
+
+    def __init__(self, keys: list[Cell], read: Callable[[Cell], Any]) -> None:
+        self._keys = dict.fromkeys(keys)
+        self._read = read
+
+    def __getitem__(self, key: Cell) -> Any:
+        if key not in self._keys:
+            raise KeyError(key)
+        return self._read(key)
+
+    def __iter__(self) -> Iterator[Cell]:
+        return iter(self._keys)
+
+    def __len__(self) -> int:
+        return len(self._keys)

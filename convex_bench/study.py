@@ -1,0 +1,267 @@
+"""A study: problems x methods x seeds, validated before it runs, resumed where it stopped."""
+
+from __future__ import annotations
+
+import os
+import time
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import pandas as pd
+
+from convex_bench import engine
+from convex_bench.descriptions import SCHEMA, check_repr, describe_problem, describe_run
+from convex_bench.environment import versions
+from convex_bench.problem import Problem
+from convex_bench.progress import Bar
+from convex_bench.results import Results
+from convex_bench.storage import Store, StoredFileError, check_writable, key_of, write_json
+from convex_bench.stored_solution import load_solution, solve_and_save
+from convex_bench.summaries import summarize
+from manifold_id.methods.base import Method
+from manifold_id.validation import integer, real
+
+CHUNK_SECONDS = 5.0  # a killed study loses at most about this much work
+
+
+@dataclass(frozen=True)
+class Study:
+    """Every method on every problem with every seed, tracked at every step.
+
+    Parameters
+    ----------
+    problems, methods
+        {name: Problem} and {name: Method}; the names label the rows of the results.
+    seeds
+        How many (0, 1, ...), or the list of seeds itself.
+    steps
+        Steps of each run, >= 1.
+    batch_size, replacement
+        Rows of a minibatch, drawn independently or from a new shuffle every epoch.
+    persistence
+        A run has identified the manifold if the structure is the certified one for at least this last share of
+        the run, in [0, 1].
+
+    Raises
+    ------
+    ValueError, TypeError
+        If an argument is of the wrong type or out of its range, a batch is larger than a problem's rows, or a method
+        has no repr that could name its results.
+
+    Examples
+    --------
+    >>> study = Study({"a9a": problem}, {"RMDA": RMDA(lr=0.003), "ProxSGD": ProxSGD(lr=0.01)}, seeds=20)  # doctest: +SKIP
+    >>> study.run(out="results/a9a").frame().groupby("method").identified.mean()  # doctest: +SKIP
+    """
+
+    problems: Mapping[str, Problem]
+    methods: Mapping[str, Method]
+    seeds: int | Sequence[int] = 100
+    steps: int = 200_000
+    batch_size: int = 1
+    replacement: bool = True
+    persistence: float = 0.5
+    seed_list: tuple[int, ...] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "seed_list", check_seeds(self.seeds))
+        check_settings(self.steps, self.batch_size, self.replacement, self.persistence)
+        _check_named("problems", self.problems, Problem)
+        _check_named("methods", self.methods, Method)
+        for name, problem in self.problems.items():
+            check_repr(f"problems[{name!r}].regularizer", problem.penalty)
+            if self.batch_size > problem.n:
+                raise ValueError(
+                    f"batch_size={self.batch_size} is larger than the {problem.n} rows of problem {name!r}: "
+                    "choose at most that many"
+                )
+        for name, method in self.methods.items():
+            check_repr(f"methods[{name!r}]", method)
+
+    def run(
+        self,
+        out: str | os.PathLike[str],
+        *,
+        jobs: int | None = None,
+        force: bool = False,
+        progress: bool = True,
+        command: str | None = None,
+    ) -> Results:
+        """Compute what is not yet in the folder `out` and return all results.
+
+        Problems are solved first; a run is stored, whole or not at all, as soon as its chunk of seeds is done. What is
+        stored under the same description is not computed again, damaged files are; `force` computes everything
+        anew. After Ctrl-C or a kill, the same call goes on where it stopped.
+
+        Parameters
+        ----------
+        out
+            The results folder, made if need be.
+        jobs
+            Threads; all cores by default. The results do not depend on it.
+        progress
+            Show a bar with the time left.
+        command
+            What the report names as the command that repeats the study.
+
+        Raises
+        ------
+        ValueError
+            If `out` cannot be written or `jobs` < 1.
+        RuntimeError
+            If the solution of a problem cannot be certified, so that there is no structure to compare with.
+        """
+        threads = integer("jobs", jobs, 1) if jobs is not None else (os.cpu_count() or 1)
+        folder = check_writable(out)
+        problem_keys = {name: key_of(describe_problem(p)) for name, p in self.problems.items()}
+        runs = {name: {m: self._keys(key, self.methods[m]) for m in self.methods} for name, key in problem_keys.items()}
+        store, solutions = Store(folder / "runs"), Store(folder / "problems")
+        for part in (store, solutions):
+            part.tidy()
+            if force:
+                part.remove({*problem_keys.values(), *(k for r in runs.values() for keys in r.values() for k in keys)})
+        write_json(folder / "study.json", self._record(problem_keys, runs, command))
+        done = 0
+        total = len(self.problems) * len(self.methods) * len(self.seed_list)
+        try:
+            with Bar(total * self.steps, progress) as bar:
+                for name, problem in self.problems.items():
+                    bar.label(f"{name}: certified solution")
+                    solution = _solution(solutions, problem_keys[name], name, problem)
+                    for method_name, method in self.methods.items():
+                        keys = dict(zip(self.seed_list, runs[name][method_name], strict=True))
+                        todo = [seed for seed, key in keys.items() if not _stored(store, key)]
+                        done += len(keys) - len(todo)
+                        bar.skip((len(keys) - len(todo)) * self.steps)
+                        bar.label(f"{name}: {method_name}")
+                        for run in self._chunks(problem, method, todo, solution, threads, bar):
+                            self._save(store, keys[run.seed], problem_keys[name], method, run, solution)
+                            done += 1
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt(
+                f"stopped: {done} of {total} runs are stored in {str(folder)!r}; the same command goes on from there"
+            ) from None
+        return Results.load(folder)
+
+    def _keys(self, problem_key: str, method: Method) -> list[str]:
+        return [key_of(self._description(problem_key, method, seed)) for seed in self.seed_list]
+
+    def _description(self, problem_key: str, method: Method, seed: int) -> dict[str, Any]:
+        return describe_run(problem_key, method, seed, self.steps, self.batch_size, self.replacement)
+
+    def _chunks(
+        self, problem: Problem, method: Method, seeds: list[int], solution: Any, threads: int, bar: Bar
+    ) -> Iterator[engine.Run]:
+        """Yield the runs of `seeds`, computed so many at a time that a chunk takes about CHUNK_SECONDS."""
+        size = threads
+        while seeds:
+            chunk, seeds = seeds[:size], seeds[size:]
+            clock = time.perf_counter()
+            yield from engine.run(
+                problem,
+                method,
+                chunk,
+                self.steps,
+                batch_size=self.batch_size,
+                replacement=self.replacement,
+                reference=solution,
+                threads=threads,
+                progress=bar.advance,
+            )
+            rounds = CHUNK_SECONDS / (time.perf_counter() - clock) * len(chunk) / threads
+            size = threads * max(1, min(int(rounds), 2 * size // threads))
+
+    def _save(self, store: Store, key: str, problem_key: str, method: Method, run: engine.Run, solution: Any) -> None:
+        record = {
+            "key": key,
+            "description": self._description(problem_key, method, run.seed),
+            "summary": summarize(run, solution),
+        }
+        files = {"trace.npz": run.trace.save, "curves.parquet": pd.DataFrame(run.curves).to_parquet}
+        if run.prox_trace is not run.trace:
+            files["prox_trace.npz"] = run.prox_trace.save
+        store.save(key, record, files)
+
+    def _record(self, problem_keys: dict[str, str], runs: dict[str, Any], command: str | None) -> dict[str, Any]:
+        """Return the content of study.json."""
+        return {
+            "schema": SCHEMA,
+            "command": command,
+            "versions": versions(),
+            "seeds": list(self.seed_list),
+            "steps": self.steps,
+            "batch_size": self.batch_size,
+            "replacement": self.replacement,
+            "persistence": self.persistence,
+            "problems": {
+                name: {"key": problem_keys[name], "description": describe_problem(problem)}
+                for name, problem in self.problems.items()
+            },
+            "methods": {name: repr(method) for name, method in self.methods.items()},
+            "runs": runs,
+        }
+
+
+def check_seeds(seeds: Any) -> tuple[int, ...]:
+    """Return the seeds as a tuple; raises TypeError or ValueError unless they are a count >= 1 or distinct ints >= 0."""
+    if isinstance(seeds, (str, bytes)) or not hasattr(seeds, "__iter__"):
+        return tuple(range(integer("seeds", seeds, 1)))
+    chosen = tuple(integer("seeds", seed, 0) for seed in seeds)
+    if not chosen:
+        raise ValueError("seeds=[] is empty: give a count or at least one seed")
+    if len(set(chosen)) < len(chosen):
+        twice = next(seed for seed in chosen if chosen.count(seed) > 1)
+        raise ValueError(f"seeds={list(chosen)} holds {twice} more than once: list each seed once")
+    return chosen
+
+
+def check_settings(steps: Any, batch_size: Any, replacement: Any, persistence: Any) -> None:
+    """Raise TypeError or ValueError unless these settings of a study are of the right type and in their range."""
+    integer("steps", steps, 1)
+    integer("batch_size", batch_size, 1)
+    real("persistence", persistence, 0, 1)
+    if not isinstance(replacement, bool):
+        raise TypeError(f"replacement={replacement!r} must be True or False")
+
+
+def _check_named(name: str, value: Any, kind: type) -> None:
+    """Raise unless `value` is a mapping from names to at least one instance of `kind`."""
+    if not isinstance(value, Mapping):
+        raise TypeError(f"{name} must be a mapping from names to {kind.__name__} objects, not {type(value).__name__}")
+    if not value:
+        raise ValueError(f"{name}={{}} is empty: give at least one {kind.__name__}")
+    for key, item in value.items():
+        if not isinstance(key, str) or not key.strip():
+            raise TypeError(f"{name} has the name {key!r}: a name must be a nonempty string")
+        if not isinstance(item, kind):
+            hint = ": make an instance of it" if isinstance(item, type) else ""
+            raise TypeError(f"{name}[{key!r}]={item!r} must be a {kind.__name__}{hint}")
+
+
+def _stored(store: Store, key: str) -> bool:
+    try:
+        store.load(key)
+    except StoredFileError:
+        return False
+    return True
+
+
+def _solution(store: Store, key: str, name: str, problem: Problem) -> Any:
+    """Return the certified solution of `problem`, from the store where it is there."""
+    try:
+        solution = load_solution(store, key)
+    except StoredFileError:
+        solution = solve_and_save(store, key, problem)
+    if solution.status == "failed":
+        raise RuntimeError(
+            f"the solution of problem {name!r} could not be certified (largest relative residual "
+            f"{solution.residual.max():.1e}), so there is no structure to compare with: scale the data or raise lam"
+        )
+    if solution.status == "degenerate":
+        warnings.warn(
+            f"problem {name!r} is degenerate (smallest margin {solution.min_margin:.1e}): its manifold is not certain",
+            stacklevel=3,
+        )
+    return solution
