@@ -38,27 +38,17 @@ def _mcp(r, step, lam, gamma):
 
 
 @njit(cache=True, nogil=True)
-def _scad_value(x, lam, a):
-    if x <= lam:
-        return lam * x
-    if x <= a * lam:
-        return (2.0 * a * lam * x - x * x - lam * lam) / (2.0 * (a - 1.0))
-    return lam * lam * (a + 1.0) / 2.0
-
-
-@njit(cache=True, nogil=True)
 def _scad(r, step, lam, a):
-    """SCAD: the best of the stationary points of its three pieces, which also serves steps beyond a - 1."""
-    best = min(max(r - step * lam, 0.0), lam)
-    cost = _scad_value(best, lam, a) + (best - r) ** 2 / (2.0 * step) if step > 0.0 else math.inf
-    if step < a - 1.0:
-        x = min(max(((a - 1.0) * r - a * lam * step) / (a - 1.0 - step), lam), a * lam)
-        other = _scad_value(x, lam, a) + (x - r) ** 2 / (2.0 * step) if step > 0.0 else math.inf
-        if other < cost:
-            best, cost = x, other
-    if r > a * lam and _scad_value(r, lam, a) < cost:
+    """SCAD: slope lam up to lam, falling to 0 at a lam, then constant lam^2 (a + 1) / 2."""
+    if step < a - 1.0:  # convex subproblem: the piece follows from r
+        if r <= lam * (1.0 + step):
+            return max(r - step * lam, 0.0)
+        if r <= a * lam:
+            return ((a - 1.0) * r - a * lam * step) / (a - 1.0 - step)
         return r
-    return r if step == 0.0 else best
+    # concave in between: soft thresholding or r itself, whichever costs less
+    switch = (a + 1.0 + step) / 2.0 if step < a + 1.0 else math.sqrt(step * (a + 1.0))
+    return r if r > lam * switch else max(r - step * lam, 0.0)
 
 
 @njit(cache=True, nogil=True)

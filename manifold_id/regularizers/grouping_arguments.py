@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from manifold_id.regularizers.groupings import Blocks, Entries, Grouping, Slices
+from manifold_id.regularizers.blocks import Blocks
+from manifold_id.regularizers.groupings import Entries, Grouping, Slices
 from manifold_id.validation import integer, real, unknown_name
 
 
@@ -52,7 +53,7 @@ def _from_labels(labels: np.ndarray) -> tuple[int, ...]:
         raise ValueError(f"groups has shape {labels.shape}: give a 1-D array with one label for each feature")
     if labels.dtype.kind == "f" and np.all(labels == np.round(labels)):
         labels = labels.astype(np.int64)  # whole numbers, as np.loadtxt reads them
-    if labels.dtype.kind not in "iubUSO" or any(isinstance(x, float) for x in labels.tolist()):
+    if labels.dtype.kind not in "iubUS" and not all(isinstance(label, str) for label in labels.tolist()):
         raise TypeError(f"groups has labels of type {labels.dtype}: give integers or strings")
     return tuple(np.unique(labels, return_inverse=True)[1].reshape(-1).tolist())
 

@@ -43,7 +43,8 @@ def group_prox_metric(grouping: Grouping, v: Array, d: Array, threshold: Any) ->
     off = dual_norm <= threshold
     c = grouping.spread(threshold, v) / d
     one, limits = xp.ones_like(norm), xp.finfo(v.dtype)
-    eps, tiny = float(limits.eps), one * float(limits.smallest_normal)
+    eps = float(limits.eps)
+    tiny = one * (eps * float(limits.smallest_normal))  # the smallest positive number
     theta = xp.maximum((dual_norm - threshold) / grouping.largest(d), norm - grouping.largest(c))
     theta = xp.where(off, one, xp.maximum(theta, tiny))
     done = off
@@ -59,8 +60,9 @@ def group_prox_metric(grouping: Grouping, v: Array, d: Array, threshold: Any) ->
         p *= f
         weight = grouping.sums(p)
         move = (length - 1) * length * length / xp.where(weight > 0, weight, one)
-        theta = xp.where(done, theta, xp.maximum(theta + theta * move, tiny))
-        done = done | ~((xp.abs(move) > eps**0.5 / 2) & (xp.abs(length - 1) > 4 * eps))  # NaN counts as done
+        old, theta = theta, xp.where(done, theta, xp.maximum(theta + theta * move, tiny))
+        moving = (xp.abs(move) > eps**0.5 / 2) & (xp.abs(length - 1) > 4 * eps) & (theta != old)
+        done = done | ~moving  # NaN counts as done
     spread = grouping.spread(theta, v)
     x = v * (spread / (spread + c))
     return xp.where(grouping.spread(off, v), xp.zeros_like(v), x)

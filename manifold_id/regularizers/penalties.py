@@ -242,7 +242,7 @@ class Counting(Jump):
 
     def prox(self, r: Array, step: Any, lam: Any) -> Array:
         """Return r where r > sqrt(2 step lam), else 0."""
-        return array_namespace(r).where(r > (2 * step * lam) ** 0.5, r, 0.0)
+        return array_namespace(r).where(r <= (2 * step * lam) ** 0.5, 0.0, r)
 
     def derivative(self, r: Array, lam: Any) -> float:
         """Return 0."""
@@ -266,11 +266,10 @@ class SquareRoot(Jump):
         """Return 2/3 r (1 + cos(2 pi / 3 - 2/3 angle)) where r > h, else 0; r itself where h = 0."""
         xp = array_namespace(r)
         threshold = 54 ** (1 / 3) / 4 * (2 * step * lam) ** (2 / 3) + xp.zeros_like(r)
-        kept = r > threshold
-        ratio = threshold / xp.where(kept, r, xp.ones_like(r))
-        angle = xp.acos(xp.where(kept, ratio, 0.0) ** 1.5 / math.sqrt(2))
+        off = r <= threshold
+        angle = xp.acos((threshold / xp.where(off, xp.maximum(threshold, xp.ones_like(r)), r)) ** 1.5 / math.sqrt(2))
         x = 2 / 3 * r * (1 + xp.cos(2 * math.pi / 3 - 2 / 3 * angle))
-        return xp.where(kept, xp.where(threshold == 0, r, x), 0.0)
+        return xp.where(off, 0.0, xp.where(threshold == 0, r, x))
 
     def derivative(self, r: Array, lam: Any) -> Array:
         """Return lam / (2 sqrt(r)), 0 where r = 0."""

@@ -108,7 +108,7 @@ class Product(Regularizer):
         if getattr(step, "ndim", 0) > 0:
             return xp.asarray(step, dtype=w.dtype, device=device(w))[..., None]
         if is_torch_namespace(xp) and type(step) is type(w):
-            return step  # stays on its device
+            return step.to(w.dtype)  # stays on its device
         return real("step", step.item() if hasattr(step, "item") else step, 0)
 
     def _free(self, w: Array, strength: Any) -> Array:
