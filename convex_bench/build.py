@@ -133,7 +133,7 @@ def construct(kind: Callable[..., Any], parameters: Mapping[str, Any]) -> Any:
 
 
 def parameters_of(kind: Callable[..., Any]) -> list[str]:
-    """Return the names of the parameters that a user may give; `event_ndim` of a regularizer is the problem's to set."""
+    """Return the names of the parameters that a user may give; `event_ndim` is set by the problem."""
     return [name for name in inspect.signature(kind).parameters if name != "event_ndim"]
 
 

@@ -26,7 +26,8 @@ def study(
 ) -> None:
     """Run a study and write its report.
 
-    SPEC is a TOML file; without one the built-in study runs. A stopped study goes on where it was; an unchanged one is not computed again.
+    SPEC is a TOML file; without one the built-in study runs. A stopped study goes on where it was; an unchanged one is
+    not computed again.
     """
     from convex_bench.spec import BUILTIN, Spec
     from convex_bench.storage import check_writable
@@ -39,7 +40,7 @@ def study(
     results = described.study(seeds, steps).run(
         folder, jobs=jobs, force=force, command=shlex.join(["manifold-id", "study", *words])
     )
-    _show(results)
+    _show(results, again=force)
 
 
 @click.command()
@@ -48,7 +49,7 @@ def report(folder: str) -> None:
     """Write the report of a results folder anew."""
     from convex_bench.results import Results
 
-    _show(Results.load(folder))
+    _show(Results.load(folder), again=True)
 
 
 @click.command()
@@ -117,16 +118,16 @@ def data(name: str | None) -> None:
         click.echo(describe_data(name))
 
 
-def _show(results: Results) -> None:
+def _show(results: Results, *, again: bool) -> None:
     from convex_bench.report import write_report
     from convex_bench.result_tables import terminal_tables
 
     console = _console()
-    for table in terminal_tables(results):
+    for table in terminal_tables(results, console.width):
         console.print(table)
     if results.missing:
         console.print(f"{results.missing} runs are not there (yet): the same command goes on from here")
-    click.echo(f"report: {write_report(results)}")
+    click.echo(f"report: {write_report(results, again=again)}")
 
 
 def _console() -> Any:

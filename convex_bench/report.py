@@ -10,13 +10,21 @@ import pandas as pd
 
 from convex_bench.result_tables import logrank_table, rate_table, study_tables
 from convex_bench.results import Results
-from manifold_id import plots
+from convex_bench.storage import key_of, write_json
+from manifold_id import __version__, plots
 from manifold_id.report import Picture, Section, Table, write
 
 
-def write_report(results: Results) -> Path:
-    """Write DIR/report.html of a results folder and return its path."""
+def write_report(results: Results, *, again: bool = True) -> Path:
+    """Write DIR/report.html of a results folder and return its path.
+
+    Unless `again`, a page that was written from the same runs is left as it is; DIR/report.json tells.
+    """
     study = results.study
+    target, stamp = results.folder / "report.html", results.folder / "report.json"
+    key = key_of({"study": study, "runs": results.keys(), "version": __version__})
+    if not again and target.is_file() and stamp.is_file() and stamp.read_text(encoding="utf-8").strip() == f'"{key}"':
+        return target
     tables = study_tables(results)
     summary = [
         f"{len(study['methods'])} methods on {len(study['problems'])} problems, {len(study['seeds'])} seeds each, "
@@ -26,21 +34,27 @@ def write_report(results: Results) -> Path:
     if results.missing:
         summary.append(f"Unfinished: {results.missing} runs of the study are not there.")
     solutions, facts, curves = results.solutions(), results.facts(), _with_structure(results)
-    sections = [
-        _problem_section(results, name, tables[name], solutions[name], facts[name], curves[curves["problem"] == name])
-        for name in results.problems
-        if name in tables and name in solutions
-    ]
-    return write(results.folder / "report.html", _title(results), summary, [*sections, _repeat(results)])
+    sections = []
+    for name in results.problems:
+        if name in tables and name in solutions:
+            mine = curves[curves["problem"] == name]
+            sections.append(_problem_section(results, name, tables[name], facts[name], mine))
+            more = [
+                certificate_table(solutions[name], facts[name]),
+                rate_table(results, name),
+                logrank_table(results, name),
+            ]
+            sections.append(Section(f"{name}: certificate, rates, tests", tables=more))
+    write(target, _title(results), summary, [*sections, _repeat(results)])
+    write_json(stamp, key)
+    return target
 
 
 def _title(results: Results) -> str:
     return f"Manifold identification on {', '.join(results.problems)}"
 
 
-def _problem_section(
-    results: Results, name: str, table: Table, solution: Any, facts: dict[str, Any], curves: pd.DataFrame
-) -> Section:
+def _problem_section(results: Results, name: str, table: Table, facts: dict[str, Any], curves: pd.DataFrame) -> Section:
     frame = results.frame()
     runs = frame[frame["problem"] == name]
     noun = facts["atom"]
@@ -63,13 +77,7 @@ def _problem_section(
             f"{name}: objective above the certified optimum.",
         ),
     ]
-    tables = [
-        _untitled(table),
-        certificate_table(solution, facts),
-        rate_table(results, name),
-        logrank_table(results, name),
-    ]
-    return Section(name, [describe(facts), *why(facts)], tables, pictures)
+    return Section(name, [describe(facts), *why(facts)], [Table(table.columns, table.rows, note=table.note)], pictures)
 
 
 def describe(facts: dict[str, Any]) -> str:
@@ -77,8 +85,8 @@ def describe(facts: dict[str, Any]) -> str:
     lam = "" if facts["lam"] is None else f", lam = {facts['lam']:.4g}"
     share = "" if facts["lam_ratio"] is None else f" = {facts['lam_ratio']:.3g} lambda_max"
     return (
-        f"{facts['rows']:,} rows, {facts['columns']:,} columns, {facts['loss']} loss, {facts['penalty']}{lam}{share}. At the "
-        f"certified solution {facts['active']} of {facts['atoms']} {facts['atom']} are active."
+        f"{facts['rows']:,} rows, {facts['columns']:,} columns, {facts['loss']} loss, {facts['penalty']}{lam}{share}. "
+        f"At the certified solution {facts['active']} of {facts['atoms']} {facts['atom']} are active."
     )
 
 
@@ -89,16 +97,16 @@ def why(facts: dict[str, Any]) -> list[str]:
         ratio = facts["tightest_noise"] / facts["tightest_margin"] if facts["tightest_margin"] > 0 else np.inf
         said.append(
             f"Margin: the gradient of the tightest inactive atom may move by {facts['tightest_margin']:.3g} "
-            f"({facts['relative_margin']:.2%} of its threshold) before the atom becomes active. Noise: the gradient of one "
-            f"row deviates there by {facts['tightest_noise']:.3g} (root mean square), {ratio:.3g} times the margin. A method "
-            "stays on the manifold once the error of its gradient estimate is below the margin: where the estimate "
-            "keeps the noise of a minibatch and the ratio is large, atoms become active again and again, whatever the "
-            "step size."
+            f"({facts['relative_margin']:.2%} of its threshold) before the atom becomes active. Noise: the gradient of "
+            f"one row deviates there by {facts['tightest_noise']:.3g} (root mean square), {ratio:.3g} times the "
+            "margin. A method stays on the manifold once the error of its gradient estimate is below the margin: where "
+            "the estimate keeps the noise of a minibatch and the ratio is large, atoms become active again and again, "
+            "whatever the step size."
         )
     if facts["smallest_active"] is not None:
         said.append(
-            f"The smallest active atom has norm {facts['smallest_active']:.3g}: fluctuations of the iterate of that size "
-            "switch it off (late false negatives), which a smaller step prevents."
+            f"The smallest active atom has norm {facts['smallest_active']:.3g}: fluctuations of the iterate of that "
+            "size switch it off (late false negatives), which a smaller step prevents."
         )
     return said
 
@@ -120,10 +128,6 @@ def certificate_table(solution: Any, facts: dict[str, Any]) -> Table:
         ["solver", f"{solution.method}, {solution.iterations} steps, {solution.seconds:.3f} s"],
     ]
     return Table(["certificate", ""], rows, title="Certificate of the ground truth")
-
-
-def _untitled(table: Table) -> Table:
-    return Table(table.columns, table.rows, title="Methods", note=table.note)
 
 
 def _with_structure(results: Results) -> pd.DataFrame:

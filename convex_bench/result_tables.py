@@ -8,18 +8,20 @@ from typing import Any
 
 import pandas as pd
 from rich.table import Table as RichTable
+from rich.text import Text
 
 from convex_bench.results import Results
 from manifold_id.report import Table
 from manifold_id.statistics import Estimate, logrank, median_time, proportion, rate
 
 NOTE = (
-    "Intervals: 95 %, exact for the share of seeds, Kaplan-Meier with log-log bands for the median step; the other columns "
-    "are medians over the seeds. Identified: the structure is the certified one for the last {persistence:.0%} of the run at "
-    "least. Flicker: changes of structure a step; wrong: share of the steps with another structure than the certified "
-    "one; both in the last quarter. Estimator error: |estimate - gradient| at the last step. Speed: steps of all seeds "
-    "together a second."
+    "Intervals: 95 %, exact for the share of seeds, Kaplan-Meier with log-log bands for the median step; the other "
+    "columns are medians over the seeds. Identified: the structure is the certified one for the last "
+    "{persistence:.0%} of the run at least. Flicker: changes of structure a step; wrong: share of the steps whose "
+    "structure is not the certified one; both in the last quarter. Estimator error: |estimate - gradient| at the last "
+    "step. Speed: steps of all seeds together a second."
 )
+ROUNDING = 1e-13  # errors below it say nothing about a rate
 
 
 def study_tables(results: Results) -> dict[str, Table]:
@@ -35,18 +37,32 @@ def study_tables(results: Results) -> dict[str, Table]:
     return tables
 
 
-def terminal_tables(results: Results) -> list[RichTable]:
-    """Return the same tables for the terminal."""
+def terminal_tables(results: Results, width: int) -> list[RichTable]:
+    """Return the same tables for a terminal of `width` characters; one that is too wide goes on in a further table."""
     drawn = []
+    facts = results.facts()
     for name, table in study_tables(results).items():
-        facts = results.facts().get(name, {})
-        rich = RichTable(title=f"{name}{_headline(facts)}", title_justify="left", title_style="bold")
-        for i, column in enumerate(table.columns):
-            rich.add_column(column, justify="right" if i else "left", overflow="fold")
-        for row in table.rows:
-            rich.add_row(*(cell.replace("[", r"\[") for cell in row))
-        drawn.append(rich)
+        title: Text | None = Text(name + _headline(facts.get(name, {})), style="bold")
+        for columns in _fitting(table, width):
+            rich = RichTable(title=title, title_justify="left")
+            for i in columns:
+                rich.add_column(table.columns[i], justify="right" if i else "left", overflow="fold")
+            for row in table.rows:
+                rich.add_row(*(Text(row[i]) for i in columns))
+            drawn.append(rich)
+            title = None
     return drawn
+
+
+def _fitting(table: Table, width: int) -> list[list[int]]:
+    """Return the columns of tables, each starting with the first column, that are at most `width` characters wide."""
+    sizes = [max(len(text) for text in column) + 3 for column in zip(table.columns, *table.rows, strict=True)]
+    parts: list[list[int]] = [[0]]
+    for i in range(1, len(sizes)):
+        if len(parts[-1]) > 1 and sum(sizes[j] for j in parts[-1]) + sizes[i] + 1 > width:
+            parts.append([0])
+        parts[-1].append(i)
+    return parts
 
 
 def rate_table(results: Results, problem: str) -> Table:
@@ -58,7 +74,7 @@ def rate_table(results: Results, problem: str) -> Table:
     for method, part in curves.groupby("method", sort=False):
         wide = {name: part.pivot(index="seed", columns="step", values=name) for name in names}
         rows.append([str(method), *(_slope(table) for table in wide.values())])
-    note = "Slope of log(median) against log(step) over the last tenth to the end, 95 % interval by bootstrap over seeds."
+    note = "Slope of log(median) against log(step) from the last tenth to the end, 95 % bootstrap interval over seeds."
     return Table(["method", *(n.replace("_", " ") for n in names)], rows, title="Rates", note=note)
 
 
@@ -68,11 +84,9 @@ def logrank_table(results: Results, problem: str) -> Table:
     runs = dict(iter(frame[frame["problem"] == problem].groupby("method", sort=False)))
     rows = []
     for first, a in runs.items():
-        p = [
-            "" if first == second else _p_value(logrank(a["identified_at"], b["identified_at"], float(a["steps"].max())))
-            for second, b in runs.items()
-        ]
-        rows.append([str(first), *p])
+        horizon = float(a["steps"].max())
+        p = {second: logrank(a["identified_at"], b["identified_at"], horizon) for second, b in runs.items()}
+        rows.append([str(first), *("" if second == first else _p_value(value) for second, value in p.items())])
     return Table(["p-value", *map(str, runs)], rows, title="Log-rank tests of the identification times")
 
 
@@ -111,12 +125,14 @@ def _step(time: Estimate) -> str:
 
 
 def _slope(errors: pd.DataFrame) -> str:
-    """Return the slope over the last decade of a (seeds, steps) table, empty where errors have reached rounding."""
+    """Return the slope over the last decade of a (seeds, steps) table."""
     values = errors.to_numpy(dtype=float)
     steps = errors.columns.to_numpy(dtype=float)
     inside = steps >= steps[-1] / 10
-    if inside.sum() < 2 or not (values[:, inside] > 0).all():
+    if inside.sum() < 2:
         return ""
+    if not (values[:, inside] > ROUNDING).all():
+        return "at rounding"
     slope = rate(steps, values, start=steps[-1] / 10)
     return f"{slope.value:.2f} [{slope.low:.2f}, {slope.high:.2f}]"
 

@@ -1,16 +1,17 @@
 """The results folder of a study, read back: one table a run, curves, change logs and certified solutions.
 
-    DIR/study.json               names, settings, the keys of all runs, versions, the command
-    DIR/problems/KEY.*           the certified solution of each problem
-    DIR/runs/KEY.json            description and summary of one run, written last: it makes the run complete
-    DIR/runs/KEY.trace.npz       the change log of the iterate (KEY.prox_trace.npz: of the proximal point, if it differs)
-    DIR/runs/KEY.curves.parquet  the checkpoints
+DIR/study.json               names, settings, the keys of all runs, versions, the command
+DIR/problems/KEY.*           the certified solution of each problem
+DIR/runs/KEY.json            description and summary of one run, written last: it makes the run complete
+DIR/runs/KEY.trace.npz       the change log of the iterate (KEY.prox_trace.npz: of a proximal point that differs)
+DIR/runs/KEY.curves.parquet  the checkpoints
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
@@ -87,6 +88,10 @@ class Results:
                 for seed, key in zip(self.study["seeds"], keys, strict=True):
                     yield (problem, method, seed), key
 
+    def keys(self) -> list[str]:
+        """Return the keys of the runs that are there."""
+        return [record["key"] for record in self._records.values()]
+
     def frame(self) -> pd.DataFrame:
         """Return one row a run.
 
@@ -103,6 +108,10 @@ class Results:
 
     def curves(self) -> pd.DataFrame:
         """Return the checkpoints of all runs, one row each: problem, method, seed, step, objective, ..."""
+        return self._curves.copy()
+
+    @cached_property
+    def _curves(self) -> pd.DataFrame:
         parts = []
         for (problem, method, seed), record in self._records.items():
             table = pd.read_parquet(self._runs.path(record["key"], "curves.parquet"))

@@ -13,10 +13,11 @@ from convex_bench.problem import Problem
 def solution_facts(problem: Problem, solution: Any) -> dict[str, Any]:
     """Return the facts of a problem and its certified solution as JSON values; None where one does not exist.
 
-    rows, columns, nonzeros, loss, penalty (the regularizer's class), lam, lam_ratio = lam / lambda_max;
-    atoms, atom (what they are: entries, groups ...), active, min_margin, relative_margin = min margin / scale over the off atoms, smallest_active;
-    noise = sqrt(E |g_i - E g_i|^2) for a single row i at the solution; tightest = the off atom of the least relative
-    margin, with tightest_noise, the noise of its coordinates alone, in the unit of its margin tightest_margin.
+    rows, columns, loss, penalty (the regularizer's class), lam, lam_ratio = lam / lambda_max; atoms, atom (what they
+    are: entries, groups ...), active, min_margin, relative_margin = min margin / scale over the off atoms,
+    smallest_active; noise = sqrt(E |g_i - E g_i|^2) for a single row i at the solution; tightest = the off atom of the
+    least relative margin, with tightest_noise, the noise of its coordinates alone, to be compared with its margin
+    tightest_margin.
     """
     margin = np.asarray(solution.margin, dtype=float).reshape(-1)
     codes = np.asarray(solution.codes).reshape(-1)

@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import json
 import os
+import secrets
 import tempfile
 import time
 from collections.abc import Callable, Iterable
@@ -14,6 +15,8 @@ from typing import Any
 
 import numpy as np
 
+_UMASK = os.umask(0o022)
+os.umask(_UMASK)
 PART = ".part-"  # prefix of a file that is being written; a killed process may leave one behind
 
 
@@ -43,11 +46,10 @@ def key_of(description: dict[str, Any]) -> str:
 
 def write_atomic(path: Path, write: Callable[[Path], Any]) -> None:
     """Call `write` with a temporary name beside `path`, then rename: `path` is at every moment old, absent or whole."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=PART, suffix=path.suffix)
-    os.close(handle)
-    part = Path(name)
+    part = path.with_name(f"{PART}{secrets.token_hex(8)}{path.suffix}")
     try:
         write(part)
+        part.chmod(0o666 & ~_UMASK)  # a writer that makes a temporary file of its own leaves it private
         with open(part, "rb") as stream:
             os.fsync(stream.fileno())
         os.replace(part, path)

@@ -52,8 +52,9 @@ class Study:
 
     Examples
     --------
-    >>> study = Study({"a9a": problem}, {"RMDA": RMDA(lr=0.003), "ProxSGD": ProxSGD(lr=0.01)}, seeds=20)  # doctest: +SKIP
-    >>> study.run(out="results/a9a").frame().groupby("method").identified.mean()  # doctest: +SKIP
+    >>> methods = {"RMDA": RMDA(lr=0.003), "ProxSGD": ProxSGD(lr=0.01)}  # doctest: +SKIP
+    >>> results = Study({"a9a": problem}, methods, seeds=20).run(out="results/a9a")  # doctest: +SKIP
+    >>> results.frame().groupby("method").identified.mean()  # doctest: +SKIP
     """
 
     problems: Mapping[str, Problem]
@@ -205,7 +206,7 @@ class Study:
 
 
 def check_seeds(seeds: Any) -> tuple[int, ...]:
-    """Return the seeds as a tuple; raises TypeError or ValueError unless they are a count >= 1 or distinct ints >= 0."""
+    """Return the seeds as a tuple; raises TypeError or ValueError for all but a count >= 1 or distinct ints >= 0."""
     if isinstance(seeds, (str, bytes)) or not hasattr(seeds, "__iter__"):
         return tuple(range(integer("seeds", seeds, 1)))
     chosen = tuple(integer("seeds", seed, 0) for seed in seeds)

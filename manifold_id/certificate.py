@@ -1,4 +1,4 @@
-"""Is w stationary, is its manifold certain, and how far from it does a step identify? Pure functions of w and a gradient."""
+"""Is w stationary, is its manifold certain, from how far does a step identify it? Functions of w and a gradient."""
 
 from __future__ import annotations
 
@@ -44,12 +44,15 @@ class Certificate:
     status: str
 
 
-def certify(w: Any, gradient: Any, regularizer: Regularizer, *, tol: float = STATIONARY) -> Certificate:
+def certify(
+    w: Any, gradient: Any, regularizer: Regularizer, *, tol: float = STATIONARY, gradient_scale: float = 1.0
+) -> Certificate:
     """Return the certificate of one point w, given the gradient of the smooth part at w (both of one shape).
 
     An atom's scale is lam_g = lam * weight_g of its group plus the entrywise l1 strength, and the largest of these for
-    atoms without a penalty (an intercept, a group of weight 0). Where psi has no such form, the scale is its
-    `lam`, or the largest |gradient| where it has none (box, simplex).
+    atoms without a penalty (an intercept, a group of weight 0). Where psi has no such form, the scale is its `lam`;
+    where there is no lam > 0 either (box, simplex, no penalty), it is `gradient_scale`, a typical size of the gradient
+    such as its largest entry at 0.
 
     Raises
     ------
@@ -67,7 +70,7 @@ def certify(w: Any, gradient: Any, regularizer: Regularizer, *, tol: float = STA
     if codes.ndim != 1:
         raise ValueError(f"w has shape {w.shape}, which is a batch for {regularizer!r}: certify one point at a time")
     absolute, margin = np.asarray(regularizer.residual(w, g)), np.asarray(regularizer.margin(w, g))
-    scale = atom_scale(regularizer, w.shape, len(codes), g)
+    scale = atom_scale(regularizer, w.shape, len(codes), real("gradient_scale", gradient_scale, 0.0, open_low=True))
     residual = absolute / scale
     relative = float(np.min(margin / scale, initial=math.inf))
     worst = float(np.max(residual, initial=0.0))
@@ -83,7 +86,7 @@ def _inner(regularizer: Regularizer) -> tuple[Regularizer, int]:
     return (regularizer.regularizer, rows) if rows else (regularizer, 0)  # type: ignore[attr-defined]
 
 
-def atom_scale(regularizer: Regularizer, shape: tuple[int, ...], atoms: int, g: Array) -> Array:
+def atom_scale(regularizer: Regularizer, shape: tuple[int, ...], atoms: int, fallback: float) -> Array:
     """Return (atoms,): what the residual and the margin of each atom are relative to, see `certify`."""
     inner, rows = _inner(regularizer)
     form = inner.separable((shape[0] - rows, *shape[1:]))
@@ -92,8 +95,7 @@ def atom_scale(regularizer: Regularizer, shape: tuple[int, ...], atoms: int, g: 
         scale = np.concatenate([np.asarray(part, dtype=np.float64) + form.l1, np.zeros(rows)])
     else:
         scale = np.full(atoms, float(getattr(inner, "lam", 0.0)))
-    fallback = float(scale.max(initial=0.0)) or float(np.abs(g).max(initial=0.0)) or 1.0
-    return np.where(scale > 0, scale, fallback)
+    return np.where(scale > 0, scale, float(scale.max(initial=0.0)) or fallback)
 
 
 def _smallest_active(regularizer: Regularizer, w: Array, codes: Array) -> float:
@@ -122,7 +124,7 @@ def _smallest_active(regularizer: Regularizer, w: Array, codes: Array) -> float:
 def identification_radius(certificate: Certificate, lipschitz: float) -> float:
     r"""Return r such that one step of prox-gradient, of length 1/L, lands on the manifold from all x with |x - w| < r.
 
-    For a separable convex psi, at a stationary w. Off atoms: with |x - w| = e, |x_i - w_i| L + |grad f(x) - grad f(w)|_i
+    For a separable convex psi, at a stationary w. Off atoms: with |x - w| = e, |x_i - w_i| L + |grad_i f(x) - grad_i f(w)|
     <= 2 L e is at most the margin as long as e <= margin / (2 L), and then the step's optimality condition holds at
     w_i. Active atoms: the step is nonexpansive, so they stay nonzero as long as e < the smallest active norm. Hence
     r = min(min_margin / (2 L), smallest_active).
@@ -134,8 +136,8 @@ def identification_radius(certificate: Certificate, lipschitz: float) -> float:
 def error_bound(step: float, lipschitz: float, strong_convexity: float) -> tuple[float, float]:
     r"""Return (R, G): bounds of the distance and of the suboptimality after a step of prox-gradient of norm `step`.
 
-    For x+ = prox_{psi/L}(x - grad f(x)/L) and r = |x - x+|, xi = L (x - x+) - grad f(x) + grad f(x+) is a subgradient of F
-    at x+ with |xi| <= L r, since I - grad f / L is nonexpansive for a convex L-smooth f. If F is mu-strongly convex,
+    For x+ = prox_{psi/L}(x - grad f(x)/L) and r = |x - x+|, xi = L (x - x+) - grad f(x) + grad f(x+) is a subgradient
+    of F at x+ with |xi| <= L r, since I - grad f / L is nonexpansive for a convex L-smooth f. If F is mu-strongly convex,
     |x+ - w*| <= (L/mu) r = R and F(x+) - F* <= L^2 r^2 / (2 mu) = G.
 
     Raises ValueError unless 0 <= step and 0 < strong_convexity (mu) and 0 < lipschitz (L).

@@ -1,11 +1,14 @@
-"""The figures of a study, each from recorded data alone (tidy pandas frames).
+"""The figures of a report, each from recorded data alone: tidy pandas frames, or the curves that a theorem stores.
 
-Every function returns a matplotlib Figure. Frames have one row a run and checkpoint, with the columns `method`, `seed`,
-`step` and the plotted one; bands are the 5 % and 95 % quantiles over the seeds, lines their median. Colours are those
-of Okabe and Ito (2008), with a line style of its own for each method, so that figures read in grey as well.
+Every function returns a matplotlib Figure made without pyplot, so that no global state is touched. Frames have one row
+a run and checkpoint, with the columns `method`, `seed`, `step` and the plotted one; lines are the median over the
+seeds, bands their 5 % and 95 % quantiles. Colours are those of Okabe and Ito (2008), each with a line style and a
+marker of its own, so that figures read in grey as well.
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,23 +17,32 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from manifold_id.statistics import kaplan_meier
+from manifold_id.theory.base import Evidence
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999999")
 DASHES: tuple = ("-", (0, (6, 2)), (0, (2, 1.2)), (0, (6, 2, 1.5, 2)), (0, (9, 3)), (0, (4, 1, 1, 1, 1, 1)))
-SIZE = (6.4, 3.9)
+MARKERS = "osD^vPX*"
+SIZE = (6.4, 4.0)
+BAND = "median and 5-95 % of seeds"
 
 
-def _style(i: int) -> dict:
+def _style(i: int) -> dict[str, Any]:
     return {"color": COLOURS[i % len(COLOURS)], "linestyle": DASHES[i % len(DASHES)], "linewidth": 1.7}
 
 
-def _axes(title: str, xlabel: str, ylabel: str, panels: int = 1) -> tuple[Figure, list[Axes]]:
-    figure = Figure(figsize=(SIZE[0], SIZE[1] + 2.2 * (panels - 1)), layout="constrained")
-    axes = list(np.atleast_1d(figure.subplots(panels, 1, sharex=True)))
+def _marks(i: int, points: int) -> dict[str, Any]:
+    """Return a few markers on a line of `points` points, at other places for each method."""
+    every = max(1, points // 7)
+    return {"marker": MARKERS[i % len(MARKERS)], "markersize": 4.5, "markevery": (i * every // 4 % every, every)}
+
+
+def _axes(title: str, xlabel: str, ylabels: tuple[str, ...]) -> tuple[Figure, list[Axes]]:
+    figure = Figure(figsize=(SIZE[0], SIZE[1] + 2.2 * (len(ylabels) - 1)), layout="constrained")
+    axes = list(np.atleast_1d(figure.subplots(len(ylabels), 1, sharex=True)))
     axes[0].set_title(title, fontsize=11)
     axes[-1].set_xlabel(xlabel, fontsize=10)
-    axes[0].set_ylabel(ylabel, fontsize=10)
-    for ax in axes:
+    for ax, ylabel in zip(axes, ylabels, strict=True):
+        ax.set_ylabel(ylabel, fontsize=10)
         ax.grid(True, color="#dddddd", linewidth=0.6)
         ax.tick_params(labelsize=9)
         for side in ("top", "right"):
@@ -40,25 +52,31 @@ def _axes(title: str, xlabel: str, ylabel: str, panels: int = 1) -> tuple[Figure
 
 def _legend(figure: Figure, ax: Axes) -> None:
     """Put the legend below the axes, where it hides nothing."""
-    figure.legend(*ax.get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=9, frameon=False)
+    handles, labels = ax.get_legend_handles_labels()
+    if handles:
+        columns = 3 if max(map(len, labels)) < 26 else 2
+        figure.legend(
+            handles, labels, loc="outside lower center", ncols=columns, fontsize=9, frameon=False, handlelength=3
+        )
 
 
 def _draw(ax: Axes, curves: pd.DataFrame, column: str) -> None:
-    """Draw median and band of each method."""
+    """Draw median and band of each method; one without any value keeps its colour for the other figures."""
     for i, (method, part) in enumerate(curves.groupby("method", sort=False)):
-        table = part.pivot_table(index="step", columns="seed", values=column)
-        x, y = table.index.to_numpy(dtype=float), table.to_numpy(dtype=float)
-        low, middle, high = np.nanquantile(y, [0.05, 0.5, 0.95], axis=1)
-        ax.plot(x, middle, label=str(method), **_style(i))
-        ax.fill_between(x, low, high, color=_style(i)["color"], alpha=0.15, linewidth=0)
+        known = part[part[column].notna()]
+        if known.empty:
+            continue
+        steps = known.groupby("step")[column]
+        low, middle, high = (steps.quantile(q) for q in (0.05, 0.5, 0.95))
+        ax.plot(middle.index, middle, label=str(method), **_style(i), **_marks(i, len(middle)))
+        ax.fill_between(low.index, low, high, color=_style(i)["color"], alpha=0.15, linewidth=0)
 
 
 def active_atoms(curves: pd.DataFrame, certified: int, atoms: int, noun: str = "groups") -> Figure:
     """Return the number of active atoms (column `active`) against the step, the certified number as a line."""
-    title = f"Active {noun} (median and 5-95 % of seeds)"
-    figure, (ax,) = _axes(title, "step", f"active {noun} of {atoms}")
+    figure, (ax,) = _axes(f"Active {noun} ({BAND})", "step", (f"active {noun} of {atoms}",))
+    ax.axhline(certified, color="#444444", linewidth=1.0, label=f"certified: {certified}", zorder=1)
     _draw(ax, curves, "active")
-    ax.axhline(certified, color="#444444", linewidth=1.0, linestyle="-", label=f"certified: {certified}", zorder=1)
     ax.set_xscale("log")
     ax.set_ylim(bottom=0)
     ax.yaxis.set_major_locator(MaxNLocator(integer=True))
@@ -68,12 +86,12 @@ def active_atoms(curves: pd.DataFrame, certified: int, atoms: int, noun: str = "
 
 def precision_recall(curves: pd.DataFrame) -> Figure:
     """Return precision and recall of the active set (columns `precision`, `recall`) against the step."""
-    figure, axes = _axes("Precision and recall of the active set (median and 5-95 %)", "step", "precision", panels=2)
-    for ax, column in zip(axes, ("precision", "recall"), strict=True):
+    columns = ("precision", "recall")
+    figure, axes = _axes(f"Precision and recall of the active set ({BAND})", "step", columns)
+    for ax, column in zip(axes, columns, strict=True):
         _draw(ax, curves, column)
         ax.set_xscale("log")
-        ax.set_ylim(-0.03, 1.03)
-        ax.set_ylabel(column, fontsize=10)
+        ax.set_ylim(-0.03, 1.05)
     _legend(figure, axes[0])
     return figure
 
@@ -83,28 +101,53 @@ def identification(runs: pd.DataFrame) -> Figure:
 
     `runs` has one row a run: method, identified_at (NaN = censored) and steps, the horizon.
     """
-    figure, (ax,) = _axes("Identified seeds (Kaplan-Meier, 95 % log-log bands)", "step", "share identified")
-    horizon = float(runs["steps"].max())
+    figure, (ax,) = _axes("Identified seeds (Kaplan-Meier, 95 % log-log bands)", "step", ("share of seeds identified",))
+    horizon = max(2.0, float(runs["steps"].max()))
     first = runs["identified_at"].min()
+    start = max(1.0, 0.3 * first) if np.isfinite(first) else 1.0
     for i, (method, part) in enumerate(runs.groupby("method", sort=False)):
         curve = kaplan_meier(part["identified_at"], part["steps"])
-        x = np.append(curve.time, horizon)
+        x = np.append(np.maximum(curve.time, start), horizon)
         y, low, high = (np.append(1 - s, 1 - s[-1]) for s in (curve.survival, curve.high, curve.low))
         found = int(part["identified_at"].notna().sum())
-        ax.step(x, y, where="post", label=f"{method} ({found}/{len(part)})", **_style(i))
-        ax.fill_between(x, low, high, step="post", color=_style(i)["color"], alpha=0.15, linewidth=0)
+        ax.step(x, y, where="post", label=f"{method} ({found}/{len(part)})", **_style(i), **_marks(i, len(x)))
+        ax.fill_between(x, low, high, step="post", color=_style(i)["color"], alpha=0.13, linewidth=0)
     ax.set_xscale("log")
-    ax.set_xlim(max(1.0, 0.5 * first) if np.isfinite(first) else 1.0, horizon)
-    ax.set_ylim(-0.03, 1.03)
+    ax.set_xlim(start, horizon)
+    ax.set_ylim(-0.03, 1.05)
     _legend(figure, ax)
     return figure
 
 
 def decay(curves: pd.DataFrame, column: str, title: str, ylabel: str) -> Figure:
     """Return a positive column against the step, both axes logarithmic; what has reached rounding is cut at 1e-16."""
-    figure, (ax,) = _axes(f"{title} (median and 5-95 %)", "step", ylabel)
+    figure, (ax,) = _axes(f"{title} ({BAND})", "step", (ylabel,))
     _draw(ax, curves.assign(**{column: curves[column].clip(lower=1e-16)}), column)
     ax.set_xscale("log")
     ax.set_yscale("log")
+    _legend(figure, ax)
+    return figure
+
+
+def evidence(data: Evidence) -> Figure:
+    """Return the figure of evidence of a theorem: curves as lines or points with their bands, on the scales it names.
+
+    Predicted against observed is one of them: points beside the line on which both agree.
+    """
+    figure, (ax,) = _axes(data.title, data.xlabel, (data.ylabel,))
+    for i, curve in enumerate(data.curves):
+        if curve.kind == "points":
+            shape: dict[str, Any] = {
+                "color": COLOURS[i % len(COLOURS)],
+                "marker": MARKERS[i % len(MARKERS)],
+                "markersize": 4.5,
+            }
+            ax.plot(curve.x, curve.y, linestyle="none", label=curve.label, **shape)
+        else:
+            ax.plot(curve.x, curve.y, label=curve.label, **_style(i))
+        if curve.low is not None and curve.high is not None:
+            ax.fill_between(curve.x, curve.low, curve.high, color=COLOURS[i % len(COLOURS)], alpha=0.15, linewidth=0)
+    ax.set_xscale(data.xscale)
+    ax.set_yscale(data.yscale)
     _legend(figure, ax)
     return figure

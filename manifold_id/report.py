@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import io
+import itertools
 import os
 import re
-import tempfile
+import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from html import escape
@@ -30,7 +31,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Picture:
-    """A matplotlib figure and its caption, which is also its text for those who cannot see it."""
+    """A matplotlib figure and its caption; title and caption are its text for those who cannot see it."""
 
     figure: Figure
     caption: str
@@ -54,7 +55,7 @@ def write(path: str | os.PathLike[str], title: str, summary: Sequence[str], sect
     elsewhere.
     """
     environment = Environment(loader=PackageLoader("manifold_id"), autoescape=True, undefined=StrictUndefined)
-    figures = iter(range(10**6))
+    figures = itertools.count()
     parts: list[dict[str, Any]] = [
         {
             "title": section.title,
@@ -68,26 +69,33 @@ def write(path: str | os.PathLike[str], title: str, summary: Sequence[str], sect
     ]
     page = environment.get_template("report.html").render(title=title, summary=summary, sections=parts)
     target = Path(path)
-    handle, name = tempfile.mkstemp(dir=target.parent, prefix=".part-", suffix=".html")
+    part = target.with_name(f".part-{secrets.token_hex(6)}.html")
     try:
-        with os.fdopen(handle, "w", encoding="utf-8") as stream:
-            stream.write(page)
-        os.replace(name, target)
+        part.write_text(page, encoding="utf-8")
+        os.replace(part, target)
     finally:
-        Path(name).unlink(missing_ok=True)
+        part.unlink(missing_ok=True)
     return target
 
 
 def _svg(picture: Picture, prefix: str) -> Markup:
-    """Return a figure as an <svg> element whose ids occur nowhere else on the page."""
+    """Return a figure as an <svg> element, titled and described, whose ids occur nowhere else on the page."""
     with matplotlib.rc_context({"svg.hashsalt": prefix, "svg.fonttype": "path"}):
         stream = io.StringIO()
         picture.figure.savefig(stream, format="svg", metadata={"Date": None, "Creator": None})
     svg = stream.getvalue()
-    svg = svg[svg.index("<svg") :]
-    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
+    svg = re.sub(r"<metadata>.*?</metadata>", "", svg[svg.index("<svg") :], flags=re.DOTALL)
     svg = re.sub(r'\bid="', f'id="{prefix}-', svg)
-    svg = re.sub(r'href="#', f'href="#{prefix}-', svg)
-    svg = svg.replace("url(#", f"url(#{prefix}-")
-    label = escape(picture.caption, quote=True)
-    return Markup(svg.replace("<svg", f'<svg role="img" aria-label="{label}"', 1))
+    svg = re.sub(r'\bhref="#', f'href="#{prefix}-', svg).replace("url(#", f"url(#{prefix}-")
+    head, body = svg.split(">", 1)
+    head = re.sub(r'\sxmlns(:\w+)?="[^"]*"', "", head)  # an <svg> inside HTML needs no namespaces
+    named = f'role="img" aria-labelledby="{prefix}-title {prefix}-desc"'
+    title, caption = escape(_heading(picture.figure) or picture.caption), escape(picture.caption)
+    return Markup(
+        f'{head} {named}><title id="{prefix}-title">{title}</title><desc id="{prefix}-desc">{caption}</desc>{body}'
+    )
+
+
+def _heading(figure: Figure) -> str:
+    """Return the title of the first axes of a figure that have one."""
+    return next((text for text in (ax.get_title() for ax in figure.axes) if text), "")

@@ -22,7 +22,10 @@ class Estimate(NamedTuple):
 
 
 class Survival(NamedTuple):
-    """A Kaplan-Meier curve: from time[i] on, the probability `survival[i]` of not having identified yet."""
+    """A Kaplan-Meier curve: from time[i] on (time[0] = 0), the probability survival[i] of not having identified yet.
+
+    `low` and `high` are its pointwise confidence limits; all four are float arrays of one length.
+    """
 
     time: np.ndarray
     survival: np.ndarray
@@ -44,8 +47,10 @@ def median(values: ArrayLike, level: float = 0.95) -> Estimate:
     """Return the median with the distribution-free interval of order statistics.
 
     The interval (x_(k), x_(n+1-k)) covers with probability 1 - 2 P(Bin(n, 1/2) < k), k the largest for which that is at
-    least `level`; it is (-inf, inf) for samples too small for that. NaN values are left out; without any value all three are NaN.
+    least `level`; it is (-inf, inf) for samples too small for that. NaN values are left out; without any value all
+    three are NaN.
     """
+    real("level", level, 0, 1)
     x = np.sort(np.asarray(values, dtype=float).ravel())
     x = x[~np.isnan(x)]
     if not len(x):
@@ -55,38 +60,49 @@ def median(values: ArrayLike, level: float = 0.95) -> Estimate:
     return Estimate(float(np.median(x)), float(low), float(high))
 
 
-def _censored(times: ArrayLike, horizon: ArrayLike) -> stats.CensoredData:
-    """Return the identification times, NaN being censored at `horizon` (one number, or one for each run)."""
+def _censored(times: ArrayLike, horizon: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+    """Return (time at which each run was last followed, whether it is censored there)."""
     x = np.asarray(times, dtype=float).ravel()
     if not len(x):
         raise ValueError("times=[] is empty: give one time (or NaN) for each run")
     unknown = np.isnan(x)
-    return stats.CensoredData.right_censored(np.where(unknown, np.broadcast_to(horizon, x.shape), x), unknown)
+    return np.where(unknown, np.broadcast_to(np.asarray(horizon, dtype=float), x.shape), x), unknown
 
 
 def kaplan_meier(times: ArrayLike, horizon: ArrayLike, level: float = 0.95) -> Survival:
-    """Return the Kaplan-Meier estimate of P(not identified by t) with log-log confidence bands.
+    """Return the Kaplan-Meier estimate of P(not identified by t) with pointwise log-log confidence bands.
+
+    The log-log interval (Kalbfleisch and Prentice) does not exist while the estimate is 1 or once it is 0. There the
+    band takes the exact binomial limits: while none of the n runs still followed has identified, it reaches down to
+    a^(1/n), a = (1 - level) / 2; when all n have, without any censoring, up to 1 - a^(1/n), else to its last height. So
+    runs that never identify leave an interval, and not a certainty.
 
     Parameters
     ----------
     times
         Identification time of each run, NaN where it is censored.
     horizon
-        The time at which such runs are censored.
+        The time at which such runs are censored: one number, or one for each run.
 
     Raises
     ------
     ValueError
-        If there is no run.
+        If there is no run, or `level` is not between 0 and 1.
     """
-    curve = stats.ecdf(_censored(times, horizon)).sf
-    with warnings.catch_warnings():  # the bands are undefined while the curve is 1 and once it is 0
+    tail = (1 - real("level", level, 0, 1)) / 2
+    ends, unknown = _censored(times, horizon)
+    curve = stats.ecdf(stats.CensoredData.right_censored(ends, unknown)).sf
+    with warnings.catch_warnings():  # SciPy warns where the log-log interval does not exist
         warnings.simplefilter("ignore", RuntimeWarning)
         band = curve.confidence_interval(confidence_level=level, method="log-log")
-    probability = curve.probabilities
-    low, high = (np.where(np.isnan(b.probabilities), probability, b.probabilities) for b in (band.low, band.high))
-    start = (np.concatenate([[first], rest]) for first, rest in ((0.0, curve.quantiles), (1.0, probability)))
-    return Survival(*start, np.concatenate([[1.0], low]), np.concatenate([[1.0], high]))
+    time, survival = np.append(0.0, curve.quantiles), np.append(1.0, curve.probabilities)
+    low, high = (np.append(np.nan, side.probabilities) for side in (band.low, band.high))
+    followed = (ends >= time[:, None]).sum(axis=1)
+    low = np.where(survival == 1, tail ** (1 / followed), np.where(survival == 0, 0.0, low))
+    high[survival == 1] = 1.0
+    if survival[-1] == 0:
+        high[-1] = high[-2] if unknown.any() else 1 - tail ** (1 / len(ends))
+    return Survival(time, survival, low, high)
 
 
 def median_time(times: ArrayLike, horizon: ArrayLike, level: float = 0.95) -> Estimate:
@@ -106,12 +122,13 @@ def median_time(times: ArrayLike, horizon: ArrayLike, level: float = 0.95) -> Es
 def logrank(first: ArrayLike, second: ArrayLike, horizon: ArrayLike) -> float:
     """Return the p-value of the two-sided log-rank test that two methods identify at the same times.
 
-    NaN times are censored at `horizon`. Returns 1.0 where neither method ever identified: nothing tells them apart.
+    NaN times are censored at `horizon`. Returns 1.0 where no event can tell the methods apart: neither ever
+    identified, or all runs of both identified at one time.
     """
-    a, b = _censored(first, horizon), _censored(second, horizon)
-    if np.isnan(np.asarray(first, dtype=float)).all() and np.isnan(np.asarray(second, dtype=float)).all():
-        return 1.0
-    return float(stats.logrank(a, b).pvalue)
+    a, b = (stats.CensoredData.right_censored(*_censored(times, horizon)) for times in (first, second))
+    with np.errstate(invalid="ignore"):  # 0 / 0 where the variance of the statistic is zero
+        p = float(stats.logrank(a, b).pvalue)
+    return 1.0 if math.isnan(p) else p
 
 
 def rate(steps: ArrayLike, errors: ArrayLike, start: float, level: float = 0.95, seed: int = 0) -> Estimate:
@@ -131,6 +148,7 @@ def rate(steps: ArrayLike, errors: ArrayLike, start: float, level: float = 0.95,
     ValueError
         If shapes disagree, an error in the window is not positive, or fewer than 2 checkpoints remain.
     """
+    real("level", level, 0, 1)
     t, e = np.asarray(steps, dtype=float), np.atleast_2d(np.asarray(errors, dtype=float))
     if e.shape[1:] != t.shape:
         raise ValueError(f"errors has shape {e.shape}: it must be (seeds, {len(t)}), one error for each step")

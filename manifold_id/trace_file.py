@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import os
-import tempfile
+import secrets
 import zipfile
 import zlib
 from pathlib import Path
@@ -17,23 +18,25 @@ _NAMES = ("initial", "new", "atom", "gap", "steps")
 def write_arrays(path: str | os.PathLike[str], arrays: dict[str, np.ndarray]) -> None:
     """Write the arrays of `Trace.to_arrays` to `path`; the file appears whole or not at all.
 
-    Steps become the gaps between neighbours, and gaps and atoms the narrowest unsigned type that holds them. The bytes
-    depend on the arrays alone.
+    Steps become the gaps between neighbours, gaps and atoms the narrowest unsigned type that holds them, and new codes
+    that are all 0 or 1 single bits. The bytes depend on the arrays alone.
     """
     target = Path(path)
     gap = np.diff(arrays["step"], prepend=0)
-    packed = {"initial": arrays["initial"], "new": arrays["new"], "steps": arrays["steps"]}
+    new = arrays["new"]
+    if ((new == 0) | (new == 1)).all():
+        new = np.packbits(new == 1)
+    packed = {"initial": arrays["initial"], "new": new, "steps": arrays["steps"]}
     packed |= {"gap": _narrow(gap), "atom": _narrow(arrays["atom"])}
-    handle, name = tempfile.mkstemp(dir=target.parent, prefix=".part-", suffix=".npz")
-    part = Path(name)
+    part = target.with_name(f".part-{secrets.token_hex(6)}.npz")
     try:
-        with os.fdopen(handle, "wb") as stream:
-            with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED, compresslevel=_LEVEL) as archive:
+        with open(part, "xb") as stream:
+            with zipfile.ZipFile(stream, "w") as archive:
                 for key in _NAMES:
+                    content = io.BytesIO()
+                    np.lib.format.write_array(content, packed[key], allow_pickle=False)
                     entry = zipfile.ZipInfo(f"{key}.npy")  # dated 1980: equal traces are equal files
-                    entry.compress_type = zipfile.ZIP_DEFLATED
-                    with archive.open(entry, "w", force_zip64=True) as member:
-                        np.lib.format.write_array(member, packed[key], allow_pickle=False)
+                    archive.writestr(entry, content.getbuffer(), zipfile.ZIP_DEFLATED, _LEVEL)
             stream.flush()
             os.fsync(stream.fileno())
         os.replace(part, target)
@@ -52,12 +55,14 @@ def read_arrays(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
         If the file is cut short, damaged or no file of a trace.
     """
     try:
-        with np.load(path, allow_pickle=False) as stored:
+        with open(path, "rb") as stream, np.load(stream, allow_pickle=False) as stored:
             packed = {key: stored[key] for key in _NAMES}
     except (KeyError, ValueError, EOFError, TypeError, AttributeError, zipfile.BadZipFile, zlib.error) as error:
         raise ValueError(f"{os.fspath(path)!r} holds no whole trace ({error}): record it again") from error
-    step = np.cumsum(packed["gap"], dtype=np.int64)
-    return {"initial": packed["initial"], "step": step} | {k: packed[k] for k in ("atom", "new", "steps")}
+    step, new = np.cumsum(packed["gap"], dtype=np.int64), packed["new"]
+    if new.dtype == np.uint8:
+        new = np.unpackbits(new, count=len(step)).view(np.int8)
+    return {"initial": packed["initial"], "step": step, "atom": packed["atom"], "new": new, "steps": packed["steps"]}
 
 
 def _narrow(values: np.ndarray) -> np.ndarray:

@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-# Data that is not packed with the project is used where it lies beside the repository; tests that need it skip elsewhere.
+# Data that is not packed is used where it lies beside the repository; tests that need it skip elsewhere.
 _BESIDE = Path(__file__).resolve().parents[2] / "shared" / "data"
 if _BESIDE.is_dir():
     os.environ.setdefault("MANIFOLD_ID_DATA", str(_BESIDE))

@@ -59,7 +59,7 @@ class Run:
     compiled: bool
 
 
-def log_spaced(steps: int, count: int = 60) -> np.ndarray:
+def log_spaced(steps: int, count: int = 40) -> np.ndarray:
     """Return at most `count` distinct steps from 1 to `steps`, evenly spaced in their logarithm."""
     return np.unique(np.geomspace(1, steps, count).round().astype(np.int64))
 
@@ -91,7 +91,7 @@ def run(
     reference
         A Solution (anything with `w` and `value`) to measure suboptimality and distance against.
     checkpoints
-        Increasing steps at which the curves are recorded; 60 log-spaced ones by default.
+        Increasing steps at which the curves are recorded; 40 log-spaced ones by default.
     progress
         Called with the number of steps just done, summed over seeds.
 
@@ -183,7 +183,7 @@ def _run_compiled(
 
     runs = [fresh(seed) for seed in seeds]
     seconds, carry, done = 0.0, None, 0
-    curves: list[dict[str, np.ndarray]] = []
+    curves: list[list[dict[str, float]]] = []
     which = 1 if recursion.iterate == "z" else 0
     with ThreadPoolExecutor(threads or os.cpu_count() or 1) as pool:
         for mark in marks:
@@ -200,7 +200,8 @@ def _run_compiled(
                 done = stop
             points = layout.restore(np.stack([s.arrays[which] for s in runs]), problem.shape)
             estimates = layout.restore(np.stack([s.arrays[8] for s in runs]), problem.shape)
-            curves.append(_measure(problem, int(mark), points, estimates, reference))
+            # seed by seed, so that the last bit does not depend on which seeds share a call
+            curves.append(list(pool.map(partial(_measure, problem, int(mark), reference), points, estimates)))
 
     def trace(s: _Seed, point: int) -> Trace:
         empty = (np.empty(0, np.int64), np.empty(0, np.int32), np.empty(0, np.int8))
@@ -211,22 +212,26 @@ def _run_compiled(
     result = []
     for i, (seed, s) in enumerate(zip(seeds, runs, strict=True)):
         prox_trace = trace(s, 1)
-        mine = {name: np.array([c[name][i] for c in curves]) for name in curves[0]}
+        mine = _columns([c[i] for c in curves])
         first = trace(s, 0) if two_points else prox_trace
         result.append(Run(seed, int(marks[-1]), first, prox_trace, mine, points[i], seconds / len(runs), compiled=True))
     return result
 
 
-def _measure(problem: Problem, step: int, w: np.ndarray, d: np.ndarray, reference: Any) -> dict[str, np.ndarray]:
-    """Return one checkpoint of every curve, for a batch of points."""
-    axes = tuple(range(1, w.ndim))
-    value = problem.value(w)
-    point = {"step": np.full(len(w), float(step)), "objective": value}
-    point["estimator_error"] = np.sqrt(((d - problem.gradient(w)) ** 2).sum(axis=axes))
+def _measure(problem: Problem, step: int, reference: Any, w: np.ndarray, d: np.ndarray) -> dict[str, float]:
+    """Return one checkpoint of every curve, for one point and its estimate of the gradient."""
+    smooth, gradient = problem.smooth(w)
+    value = smooth + float(problem.regularizer.value(w))
+    point = {"step": float(step), "objective": value, "estimator_error": float(np.linalg.norm(d - gradient))}
     if reference is not None:
         point["suboptimality"] = value - reference.value
-        point["distance"] = np.sqrt(((w - reference.w) ** 2).sum(axis=axes))
+        point["distance"] = float(np.linalg.norm(w - reference.w))
     return point
+
+
+def _columns(points: list[dict[str, float]]) -> dict[str, np.ndarray]:
+    """Return the curves of one run from its checkpoints."""
+    return {name: np.array([point[name] for point in points]) for name in points[0]}
 
 
 def _pure(
@@ -248,11 +253,10 @@ def _pure(
         tracker.update(state.t, state.w, state.z)
         if state.t in wanted:
             seconds += time.perf_counter() - clock
-            curves.append(_measure(problem, state.t, state.w[None], state.d[None], reference))
+            curves.append(_measure(problem, state.t, reference, state.w, state.d))
             report(state.t - reported)
             reported, clock = state.t, time.perf_counter()
         if state.t == marks[-1]:
             break
-    mine = {name: np.array([c[name][0] for c in curves]) for name in curves[0]}
-    trace, prox_trace = tracker.trace, tracker.prox_trace
-    return Run(seed, int(marks[-1]), trace, prox_trace or trace, mine, state.w, seconds, compiled=False)
+    last = int(marks[-1])
+    return Run(seed, last, tracker.trace, tracker.prox_trace, _columns(curves), state.w, seconds, compiled=False)

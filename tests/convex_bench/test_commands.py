@@ -3,9 +3,13 @@
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
+import time
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -35,7 +39,7 @@ lr = 0.05
 @pytest.fixture
 def call(monkeypatch, tmp_path):
     """Call `manifold-id` in an empty folder, its commands found as if the package were installed."""
-    points = [type("Point", (), {"name": n, "value": n, "load": lambda self: getattr(commands, self.name)})() for n in NAMES]
+    points = [SimpleNamespace(name=n, value=n, load=partial(getattr, commands, n)) for n in NAMES]
     monkeypatch.setattr(cli, "entry_points", lambda group, name=None: [p for p in points if name in (None, p.name)])
     monkeypatch.chdir(tmp_path)
     (tmp_path / "s.toml").write_text(SPEC)
@@ -97,7 +101,7 @@ def test_report_of_an_unfinished_study(call, tmp_path):
     succeed(call("study", "s.toml", "--out", "here"))
     results = Results.load(tmp_path / "here")
     for cell, key in results.cells():
-        if cell[1] == "ProxSGD" :
+        if cell[1] == "ProxSGD":
             (tmp_path / "here" / "runs" / f"{key}.json").unlink()
     assert "2 runs are not there" in succeed(call("report", "here"))
 
@@ -113,7 +117,12 @@ def test_solve_prints_the_certificate(call):
 
 @pytest.mark.parametrize(
     ("penalty", "more"),
-    [("l1", ()), ("elastic", ("--ridge", "0.1")), ("group", ("--groups", "4")), ("sparse-group", ("--l1-ratio", "0.3"))],
+    [
+        ("l1", ()),
+        ("elastic", ("--ridge", "0.1")),
+        ("group", ("--groups", "4")),
+        ("sparse-group", ("--l1-ratio", "0.3")),
+    ],
 )
 def test_solve_as_json(call, penalty, more):
     words = ("memset", "--loss", "squared", "--penalty", penalty, "--lam-ratio", "0.3", "--intercept", "--json")
@@ -131,7 +140,8 @@ def test_solvers_agree(call):
 
 def test_solve_svmlight_file_with_labels(call, tmp_path):
     rng = np.random.default_rng(0)
-    rows = [f"{rng.integers(2)} " + " ".join(f"{j + 1}:{x:.3f}" for j, x in enumerate(rng.random(4))) for _ in range(30)]
+    values = rng.random((30, 4))
+    rows = [f"{i % 2} " + " ".join(f"{j + 1}:{x:.3f}" for j, x in enumerate(row)) for i, row in enumerate(values)]
     (tmp_path / "d.svm").write_text("\n".join(rows) + "\n")
     (tmp_path / "g.txt").write_text("a\na\nb\nb\n")
     words = ("solve", "d.svm", "--penalty", "group", "--groups", "g.txt", "--lam-ratio", "0.5", "--json")
@@ -197,3 +207,33 @@ def test_the_real_command(tmp_path):
     )
     assert done.returncode == 2
     assert done.stderr == "error: s.toml:2: steps: steps=0 must be at least 1\n"
+
+
+def test_ctrl_c_keeps_what_is_done_and_says_how_to_go_on(tmp_path):
+    text = SPEC.replace("seeds = 2", "seeds = 200").replace("steps = 60", "steps = 200_000")
+    (tmp_path / "s.toml").write_text(text)
+    code = f"""
+import sys
+import time
+sys.path.insert(0, {str(ROOT)!r})
+from types import SimpleNamespace
+from convex_bench import commands, study
+from manifold_id import cli
+study.CHUNK_SECONDS = 1e-9
+cli.entry_points = lambda group, name=None: [SimpleNamespace(name="study", load=lambda: commands.study)]
+cli.main(["study", "s.toml", "--out", "out"])
+"""
+    process = subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 60
+    while process.poll() is None and not list((tmp_path / "out" / "runs").glob("[!.]*.json")):
+        assert time.monotonic() < deadline, "no run was stored"
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    stderr = process.communicate(timeout=60)[1]
+    assert process.returncode == 130
+    assert re.fullmatch(
+        r"\nstopped: \d+ of 400 runs are stored in 'out'; the same command goes on from there\n", stderr
+    )
+    results = Results.load(tmp_path / "out")
+    assert 0 < len(results.frame()) < 400
+    assert len(results.frame()) + results.missing == 400

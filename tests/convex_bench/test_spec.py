@@ -200,7 +200,7 @@ def test_a_file_without_a_part(folder, part):
 
 
 def test_a_missing_file_and_one_that_is_no_text(tmp_path):
-    with pytest.raises(FileNotFoundError, match="study file '.*absent.toml' does not exist"):
+    with pytest.raises(FileNotFoundError, match=r"study file '.*absent.toml' does not exist"):
         Spec(tmp_path / "absent.toml")
     (tmp_path / "s.toml").write_bytes(b"steps = 3\n\xff\xfe")
     with pytest.raises(SpecError, match="is not UTF-8"):

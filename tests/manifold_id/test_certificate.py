@@ -1,4 +1,5 @@
 import dataclasses
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -90,7 +91,7 @@ def test_a_posteriori_bounds_hold_along_prox_gradient(regularizer):
     for _ in range(3000):
         points.append(regularizer.prox(points[-1] - (H @ points[-1] - b) / L, 1 / L))
     w, decided = points[-1], 0
-    for old, new in zip(points[:200], points[1:201], strict=True):
+    for old, new in pairwise(points[:201]):
         R, G = error_bound(np.linalg.norm(new - old), L, mu)
         assert np.linalg.norm(new - w) <= R + 1e-14
         assert F(new) - F(w) <= G + 1e-14

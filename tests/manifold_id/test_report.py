@@ -1,137 +1,128 @@
-"""Figures carry what was recorded, with labels and legends; the page holds itself together."""
+"""The page: whole in itself, valid, accessible, escaped, and the same for the same input."""
 
 import re
 from html.parser import HTMLParser
 
-import numpy as np
-import pandas as pd
 import pytest
+from matplotlib.figure import Figure
 
-from manifold_id import plots
 from manifold_id.report import Picture, Section, Table, write
 
-
-@pytest.fixture
-def curves():
-    rng = np.random.default_rng(0)
-    steps = np.unique(np.geomspace(1, 1000, 12).round())
-    parts = []
-    for method in ("RMDA", "ProxSGD <b>"):
-        for seed in range(5):
-            active = rng.integers(2, 9, len(steps))
-            error = steps**-0.5 * np.exp(rng.standard_normal(len(steps)))
-            columns = {"active": active, "precision": active / 9, "recall": active / 10, "estimator_error": error}
-            parts.append(pd.DataFrame({"method": method, "seed": seed, "step": steps, **columns}))
-    return pd.concat(parts)
+VOID = {"meta", "link", "br", "img", "hr", "input"}
 
 
-@pytest.fixture
-def runs():
-    times = [100, 200, 300, np.nan, np.nan]
-    parts = [
-        pd.DataFrame({"method": m, "seed": range(5), "steps": 1000, "identified_at": t})
-        for m, t in (("RMDA", times), ("ProxSGD <b>", [np.nan] * 5))
-    ]
-    return pd.concat(parts)
+class Page(HTMLParser):
+    """Elements, ids and texts of a page; open elements must be closed in their order."""
 
-
-def figures(curves, runs):
-    return [
-        plots.active_atoms(curves, 4, 9),
-        plots.precision_recall(curves),
-        plots.identification(runs),
-        plots.decay(curves, "estimator_error", "Error of the gradient estimate", "|d - grad f(w)|"),
-    ]
-
-
-def test_figures_have_labels_and_legends(curves, runs):
-    for figure in figures(curves, runs):
-        assert figure.axes[-1].get_xlabel() == "step"
-        assert all(ax.get_ylabel() for ax in figure.axes)
-        assert figure.axes[0].get_title()
-        names = [text.get_text() for text in figure.legends[0].get_texts()]
-        assert any("RMDA" in n for n in names)
-        assert any("ProxSGD" in n for n in names)
-        styles = {(line.get_color(), str(line.get_linestyle())) for line in figure.axes[0].get_lines()[:2]}
-        assert len(styles) == 2
-
-
-def test_lines_are_the_medians_of_the_data(curves):
-    figure = plots.decay(curves, "estimator_error", "", "")
-    for line, (_, part) in zip(figure.axes[0].get_lines(), curves.groupby("method", sort=False), strict=True):
-        middle = part.groupby("step")["estimator_error"].median()
-        np.testing.assert_array_equal(line.get_xdata(), middle.index)
-        np.testing.assert_allclose(line.get_ydata(), middle)
-
-
-def test_identification_ends_at_the_share_of_the_seeds(runs):
-    lines = plots.identification(runs).axes[0].get_lines()
-    assert [line.get_ydata()[-1] for line in lines] == pytest.approx([3 / 5, 0])
-    assert all(line.get_xdata()[-1] == 1000 for line in lines)
-
-
-class _Page(HTMLParser):
-    """Collects ids and references, and checks that elements are closed in order."""
-
-    void = frozenset({"meta", "br", "link", "img"})
-
-    def __init__(self):
+    def __init__(self, html):
         super().__init__()
-        self.open, self.ids, self.references, self.text = [], [], [], []
+        self.open, self.ids, self.attributes, self.texts, self.tags = [], [], [], [], []
+        self.feed(html)
+        self.close()
+        assert self.open == []
 
     def handle_starttag(self, tag, attrs):
-        if tag not in self.void:
+        names = [name for name, _ in attrs]
+        assert len(names) == len(set(names)), f"<{tag}> repeats an attribute"
+        self.tags.append(tag)
+        self.attributes += [(tag, name, value) for name, value in attrs]
+        self.ids += [value for name, value in attrs if name == "id"]
+        if tag not in VOID:
             self.open.append(tag)
-        self._attributes(attrs)
 
     def handle_startendtag(self, tag, attrs):
-        self._attributes(attrs)
+        self.handle_starttag(tag, attrs)
+        if tag not in VOID:
+            self.open.pop()
 
     def handle_endtag(self, tag):
         assert self.open.pop() == tag
 
     def handle_data(self, data):
-        self.text.append(data)
-
-    def _attributes(self, attrs):
-        for name, value in attrs:
-            if name == "id":
-                self.ids.append(value)
-            if name in ("href", "xlink:href", "src"):
-                self.references.append(value)
-            self.references += [f"#{target}" for target in re.findall(r"url\(#(.*?)\)", value or "")]
+        self.texts.append((self.open[-1] if self.open else "", data))
 
 
-def page(tmp_path, curves, runs, name="report.html"):
-    section = Section(
-        "Problem <1>",
-        ["margin < noise & more"],
-        [Table(["method", "identified"], [["ProxSGD <b>", "0/5"]], title="Methods", note="a note")],
-        [Picture(f, f'caption "{i}" <i>') for i, f in enumerate(figures(curves, runs))],
-        code=["manifold-id study --out 'a & b'"],
-    )
-    return write(tmp_path / name, "Title <&>", ["summary"], [section, Section("Problem <1>")])
+def figure(title="Active groups", clipped=True):
+    drawn = Figure(figsize=(3, 2))
+    ax = drawn.subplots()
+    ax.plot([1, 2, 3], [1, 4, 9], marker="o", clip_on=clipped)
+    ax.set_title(title)
+    return drawn
 
 
-def test_page_is_self_contained_and_well_formed(tmp_path, curves, runs):
-    text = page(tmp_path, curves, runs).read_text()
-    parser = _Page()
-    parser.feed(text)
-    assert parser.open == []
-    assert len(parser.ids) == len(set(parser.ids)) > 50
-    assert parser.references
-    assert {r[1:] for r in parser.references} <= set(parser.ids)  # every reference stays inside the page
-    assert "ProxSGD <b>" in parser.text
-    assert "<b>" not in text.replace("<body>", "")
-    assert text.count("<svg") == text.count('role="img"') == 4
+def sections():
+    pictures = [Picture(figure(), 'groups of <a9a> & "others"'), Picture(figure(), "the same once more")]
+    table = Table(["method", "identified"], [["RMDA", "20/20"], ["<b>ProxSGD</b>", "0/20"]], "Methods", "note: a < b")
+    first = Section("a9a", ["Margin & noise."], [table], pictures)
+    return [
+        first,
+        Section("a9a", pictures=[Picture(figure(""), "no title")]),
+        Section("Repeat", code=["manifold-id study --out 'x y'"]),
+    ]
 
 
-def test_page_is_the_same_for_the_same_input(tmp_path, curves, runs):
-    first, second = (page(tmp_path, curves, runs, name).read_bytes() for name in ("a.html", "b.html"))
-    assert first == second
+@pytest.fixture
+def html(tmp_path):
+    return write(tmp_path / "report.html", "Study of <planted>", ["One & all."], sections()).read_text(encoding="utf-8")
 
 
-def test_page_is_whole_or_not_there(tmp_path, curves):
+def test_page_needs_nothing_else(html):
+    page = Page(html)
+    assert not {"script", "link", "img", "iframe", "object", "image"} & set(page.tags)
+    for tag, name, value in page.attributes:
+        if name in ("href", "xlink:href", "src", "srcset", "data", "action"):
+            assert value.startswith("#"), f"<{tag} {name}={value!r}>"
+    assert "http" not in html
+    assert "@import" not in html
+
+
+def test_ids_are_unique_and_references_resolve(html):
+    page = Page(html)
+    assert len(page.ids) == len(set(page.ids))
+    used = re.findall(r"url\(#([^)]*)\)", html) + [v[1:] for _, n, v in page.attributes if n in ("href", "xlink:href")]
+    used += " ".join(v for _, n, v in page.attributes if n == "aria-labelledby").split()
+    assert len(used) > 20
+    assert set(used) <= set(page.ids)
+
+
+def test_figures_can_be_heard(html):
+    page = Page(html)
+    assert page.tags.count("svg") == 3
+    assert [v for tag, n, v in page.attributes if (tag, n) == ("svg", "role")] == ["img"] * 3
+    described = [text for tag, text in page.texts if tag == "desc"]
+    assert "".join(described) == 'groups of <a9a> & "others"' + "the same once more" + "no title"
+    titles = [text for tag, text in page.texts if tag == "title"]
+    assert titles == ["Study of <planted>", "Active groups", "Active groups", "no title"]
+    assert ("html", "lang", "en") in page.attributes
+
+
+def test_names_are_escaped(html):
+    page = Page(html)
+    assert ("h1", "Study of <planted>") in page.texts
+    assert ("td", "<b>ProxSGD</b>") in page.texts
+    assert ("small", "note: a < b") in page.texts
+    assert ("pre", "manifold-id study --out 'x y'") in page.texts
+    assert ("figcaption", 'groups of <a9a> & "others"') in page.texts
+    assert "b" not in page.tags
+    assert "planted" not in page.tags
+
+
+def test_page_reads_on_a_phone_and_on_paper(html):
+    assert ("meta", "name", "viewport") in Page(html).attributes
+    assert "@media print" in html
+    widths = re.findall(r'<svg[^>]*viewBox="', html)
+    assert len(widths) == 3  # scalable
+
+
+def test_equal_input_is_an_equal_page(tmp_path, html):
+    again = write(tmp_path / "again.html", "Study of <planted>", ["One & all."], sections())
+    assert again.read_text(encoding="utf-8") == html
+
+
+def test_page_is_whole_or_not_written(tmp_path):
+    path = tmp_path / "report.html"
+    path.write_text("old")
     with pytest.raises(AttributeError):
-        write(tmp_path / "report.html", "t", [], [Section("s", pictures=[Picture(None, "no figure")])])
-    assert list(tmp_path.iterdir()) == []
+        write(path, "t", [], [Section("s", pictures=[Picture(None, "no figure")])])
+    assert path.read_text() == "old"
+    assert [p.name for p in tmp_path.iterdir()] == ["report.html"]

@@ -71,7 +71,8 @@ def test_every_answer_is_the_dense_replays(seed):
     assert trace.last_false_negative(reference) == last((~on & target).any(axis=1))
     assert trace.off_steps(reference) == wrong.sum()
     start, stop = trace.off_intervals(reference)
-    np.testing.assert_array_equal(np.flatnonzero(wrong), np.concatenate([np.arange(a, b) for a, b in zip(start, stop)] or [[]]))
+    inside = [np.arange(a, b) for a, b in zip(start, stop, strict=True)]
+    np.testing.assert_array_equal(np.flatnonzero(wrong), np.concatenate(inside or [[]]))
     assert (start[1:] > stop[:-1]).all()
 
     for a, b in {(0, steps), (steps // 2, steps), (steps // 3, steps // 3 + 1)}:
@@ -107,7 +108,8 @@ def test_files_are_lossless(seed, tmp_path):
 def test_files_hold_wide_numbers(atoms, steps, gap, tmp_path):
     rng = np.random.default_rng(atoms)
     step = np.cumsum(rng.integers(1, gap, 100))
-    trace = Trace(np.zeros(atoms, int), step, rng.permutation(np.resize(np.arange(atoms), 100)), np.ones(100, int), steps)
+    atom = rng.permutation(np.resize(np.arange(atoms), 100))
+    trace = Trace(np.zeros(atoms, int), step, atom, np.ones(100, int), steps)
     trace.save(tmp_path / "t.npz")
     again = Trace.load(tmp_path / "t.npz")
     assert again.steps == steps
@@ -135,7 +137,7 @@ def test_files_are_small(tmp_path):
     assert (tmp_path / "t.npz").stat().st_size / len(trace.step) < 1.4
 
 
-@pytest.mark.parametrize("damage", [lambda data: data[: len(data) // 2], lambda data: b"", lambda data: b"PK" + data[60:]])
+@pytest.mark.parametrize("damage", [lambda x: x[: len(x) // 2], lambda x: b"", lambda x: b"PK" + x[60:]])
 def test_damaged_files_are_refused(damage, tmp_path):
     path = tmp_path / "t.npz"
     flickering(1000).save(path)
@@ -306,8 +308,8 @@ def test_tracker_can_be_read_while_it_records():
 
 def test_one_trace_where_the_points_do_not_differ():
     w, tracker = points(3), ManifoldTracker(L1(0.1))
-    for t in range(20):
-        tracker.update(t, w[t], w[t].copy() if t % 2 else w[t])
+    for t, point in enumerate(w[:20]):
+        tracker.update(t, point, point.copy() if t > 10 and t % 2 else point)
     assert tracker.prox_trace is tracker.trace
     tracker.update(20, w[20], np.zeros(6))
     tracker.update(21, w[21])
