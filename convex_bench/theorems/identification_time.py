@@ -1,0 +1,75 @@
+"""Runs for the identification time against the margin, on Poon's 3-d example, compiled."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from convex_bench.engine import run as run_engine
+from convex_bench.theorems.check import Check, Size
+from convex_bench.theorems.instances import POON_SOLUTION, poon
+from manifold_id.methods import RDA, RMDA, ProxSAGA, ProxSGD, ProxSVRG
+from manifold_id.methods.base import Method
+from manifold_id.theory.base import Verdict
+from manifold_id.theory.combine import all_fail, all_hold
+from manifold_id.theory.identification import identification
+from manifold_id.theory.identification_time import IDENTIFICATION_TIME, logarithmic, power
+from manifold_id.theory.structure_record import StructureRecord
+from manifold_id.tracking import Trace
+
+Array = np.ndarray
+CODES = (POON_SOLUTION != 0).astype(np.int8)
+START = np.full(3, 5.0)
+
+
+def _record(trace: Trace) -> tuple[Array, Array]:
+    """Return (false positive, false negative) at the steps 1 .. T."""
+    codes = np.zeros((trace.steps + 1, len(CODES)), dtype=np.int64)
+    codes[0] = trace.initial
+    np.add.at(codes, (trace.step, trace.atom), trace.new.astype(np.int64) - trace.old)
+    active = np.cumsum(codes, axis=0)[1:] > 0
+    return (active & (CODES == 0)).any(axis=1), (~active & (CODES > 0)).any(axis=1)
+
+
+def original(method: Method, size: Size, seed: int) -> Verdict:
+    """Judge identification on the authors' example."""
+    seeds = range(1000 * seed, 1000 * seed + size.seeds)
+    runs = run_engine(poon(), method, seeds, size.steps(2000), w0=START, checkpoints=np.array([1]))
+    positive, negative = zip(*(_record(r.trace) for r in runs), strict=True)
+    return identification(StructureRecord(np.array(positive).T, np.array(negative).T), 1 / 12, float(np.sqrt(2) / 4))
+
+
+def times(method: Method, deltas: Array, steps: int, seeds: range) -> Array:
+    """Return last false positives, (levels, seeds)."""
+    rows = []
+    for delta in deltas:
+        runs = run_engine(poon((delta, delta)), method, seeds, steps, w0=START, checkpoints=np.array([1]))
+        rows.append([r.trace.last_false_positive(CODES) or 0 for r in runs])
+    return np.array(rows)
+
+
+def check(size: Size, seed: int) -> Verdict:
+    """Test both laws, and the original example."""
+    seeds = range(1000 * seed, 1000 * seed + size.seeds // 3)
+    small, large, steps = 0.2 * 0.5 ** np.arange(9), 0.2 * 0.5 ** np.arange(4), 8000
+    return all_hold(
+        ("SAGA, original", original(ProxSAGA(1 / 9), size, seed)),
+        ("SVRG, original", original(ProxSVRG(1 / 9, epoch=9), size, seed)),
+        ("SAGA", logarithmic(small, times(ProxSAGA(1 / 9), small, 1000, seeds))),
+        ("SVRG", logarithmic(small, times(ProxSVRG(1 / 9, epoch=9), small, 1000, seeds))),
+        ("RDA", power(large, times(RDA(1.0), large, steps, seeds), steps)),
+        ("RMDA", power(large, times(RMDA(0.1), large, steps, seeds), steps)),
+    )
+
+
+def control(size: Size, seed: int) -> Verdict:
+    """Judge proximal SGD on the same example, and RDA by the logarithmic law."""
+    seeds = range(1000 * seed, 1000 * seed + size.seeds // 3)
+    large = 0.2 * 0.5 ** np.arange(5)  # five levels: the least that a law is judged on
+    return all_fail(
+        ("ProxSGD, step 1/9", original(ProxSGD(1 / 9), size, seed)),
+        ("ProxSGD, step k^-0.51", original(ProxSGD(1.0, decay=0.51), size, seed)),
+        ("RDA by the logarithmic law", logarithmic(large, times(RDA(1.0), large, 8000, seeds))),
+    )
+
+
+CHECK = Check(IDENTIFICATION_TIME, check, control)

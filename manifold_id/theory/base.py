@@ -1,0 +1,125 @@
+"""A verified theorem: a statement, its assumptions as measured, evidence, a verdict, and a control that must fail."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+
+Status = Literal["holds", "fails", "inconclusive"]
+
+
+@dataclass(frozen=True)
+class Theorem:
+    """A published or derived statement.
+
+    Attributes
+    ----------
+    name
+        Its name on the command line, e.g. "one-step-certificate".
+    title
+        A few words.
+    statement, latex
+        What is claimed, in plain text and in LaTeX.
+    source
+        Where it stands: authors, year, number; "derived here" with the idea of the proof where it is no citation.
+    measured
+        What is measured, and why that is evidence where the statement itself cannot be measured.
+    control
+        The variation that breaks an assumption, and why the verdict must then fail.
+    """
+
+    name: str
+    title: str
+    statement: str
+    latex: str
+    source: str
+    measured: str
+    control: str
+
+
+@dataclass(frozen=True)
+class Assumption:
+    """An assumption as checked on the instance: its figure, and whether it is met."""
+
+    name: str
+    value: float
+    met: bool
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One curve of the figure of evidence: x, y and an optional band, as plain arrays."""
+
+    label: str
+    x: np.ndarray
+    y: np.ndarray
+    low: np.ndarray | None = None
+    high: np.ndarray | None = None
+    kind: Literal["line", "points"] = "line"
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """The data of one figure."""
+
+    title: str
+    xlabel: str
+    ylabel: str
+    curves: tuple[Curve, ...]
+    xscale: Literal["linear", "log"] = "linear"
+    yscale: Literal["linear", "log"] = "linear"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What came out.
+
+    Attributes
+    ----------
+    status
+        "holds", "fails", or "inconclusive" (an assumption is not met on the instance, or the interval contains the
+        threshold).
+    summary
+        One sentence with the figures.
+    effect, interval
+        The number that decides and its interval (nan where there is none: a count of violations needs none).
+    criterion
+        The rule, fixed before the runs: "0 violations", "slope in [-2.3, -1.7]", ...
+    seeds, samples
+        Independent seeds, and how many single comparisons went in.
+    """
+
+    status: Status
+    summary: str
+    criterion: str
+    effect: float
+    interval: tuple[float, float] = (math.nan, math.nan)
+    seeds: int = 0
+    samples: int = 0
+    assumptions: tuple[Assumption, ...] = ()
+    evidence: tuple[Evidence, ...] = ()
+    figures: dict[str, float] = field(default_factory=dict)  # further numbers, by name
+
+
+def decide(passed: bool, assumptions: tuple[Assumption, ...]) -> Status:
+    """Return the status: nothing is concluded where an assumption is not met on the instance."""
+    if not all(a.met for a in assumptions):
+        return "inconclusive"
+    return "holds" if passed else "fails"
+
+
+def no_violations(
+    violations: int, samples: int, what: str, *, seeds: int, assumptions: tuple[Assumption, ...] = (), **more: object
+) -> Verdict:
+    """Return the verdict of a statement that admits no exception: it fails at the first violation.
+
+    With no sample at all it is inconclusive: nothing was tested. Further keywords go to the Verdict.
+    """
+    status = decide(violations == 0, assumptions) if samples else "inconclusive"
+    summary = f"{violations} violations in {samples} {what}"
+    return Verdict(status, summary, "0 violations", float(violations), seeds=seeds, samples=samples,
+                   assumptions=assumptions, **more)  # type: ignore[arg-type] # fmt: skip

@@ -1,0 +1,68 @@
+"""How the identification time grows as the margin shrinks: logarithmically with variance reduction, else as a power."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from manifold_id.theory.base import Assumption, Curve, Evidence, Theorem, Verdict, decide
+from manifold_id.theory.intervals import bootstrap, log_slope
+
+Array = np.ndarray
+
+IDENTIFICATION_TIME = Theorem(
+    name="identification-time",
+    title="Variance-reduced methods identify in O(log 1/delta) steps, dual averaging in a power of 1/delta",
+    statement="For strongly convex f, prox-SVRG and SAGA identify in O(log(1/delta)) steps, RDA in O(delta^-4); "
+    "perturbed forward-backward with errors that vanish and steps that do not identifies almost surely, proximal "
+    "SGD does not.",
+    latex=r"T_{\mathrm{SVRG}},T_{\mathrm{SAGA}}=O(\log\tfrac1\delta),\qquad T_{\mathrm{RDA}}=O(\delta^{-4})",
+    source="Sun et al. (AISTATS 2019), as tabulated by Dai et al. (AISTATS 2023); Poon, Liang and Schoenlieb "
+    "(ICML 2018), whose 3-d example is run exactly (solution (1, 0, 0), margins 1/9 and 1/12, start 5 (1, 1, "
+    "1)). Wordings from memory.",
+    measured="Last false positives on that example with both margins delta on a geometric grid. SAGA and SVRG: "
+    "means over seeds affine in log(1/delta) with R^2 > 0.9, and a log-log slope shallower than -1/2 on the "
+    "lower half. RDA and RMDA: log-log slope between -4 and -0.7 (-1 where the pull to the centre dominates, -2 "
+    "where noise does). At the original margins SAGA and SVRG must be identified in half the run.",
+    control="Proximal SGD with SAGA's step and with Poon's step 1/k^0.51 on the same example: the sampled "
+    "gradient at zero exceeds lam with probability 1/3. RDA judged by the logarithmic law.",
+)
+
+
+def logarithmic(deltas: Array, times: Array) -> Verdict:
+    """Return the verdict on T = a + b log(1/delta): times (levels, seeds), deltas decreasing."""
+    mean, x = times.mean(axis=1), np.log(1 / deltas)
+    fit = np.polyfit(x, mean, 1)
+    r2 = float(np.corrcoef(x, mean)[0, 1] ** 2)
+    lower = slice(len(deltas) // 2, None)
+    slope = log_slope(deltas[lower], np.maximum(mean[lower], 1))
+    return Verdict(
+        decide(r2 > 0.9 and slope > -0.5, (Assumption("levels", len(deltas), len(deltas) >= 5),)),
+        f"T = {fit[1]:.3g} + {fit[0]:.3g} log(1/delta), R^2 {r2:.3f}; log-log slope {slope:.2f} at the small margins",
+        "R^2 > 0.9, log-log slope > -1/2",
+        r2,
+        seeds=times.shape[1],
+        samples=times.size,
+        evidence=(_figure(deltas, mean),),
+        figures={"slope in log(1/delta)": float(fit[0])},
+    )
+
+
+def power(deltas: Array, times: Array, steps: int) -> Verdict:
+    """Return the verdict on T ~ delta^q, -4 <= q <= -0.7: times (levels, seeds), not censored at `steps`."""
+    fit = bootstrap(lambda i: log_slope(deltas, np.maximum(np.median(times[:, i], axis=1), 1)), times.shape[1])
+    censored = float((times > steps // 2).mean())
+    return Verdict(
+        decide(fit.low >= -4 and fit.high <= -0.7, (Assumption("share censored", censored, censored < 0.05),)),
+        f"log-log slope {fit.value:.2f} [{fit.low:.2f}, {fit.high:.2f}]",
+        "99 % interval of the slope in [-4, -0.7]",
+        fit.value,
+        (fit.low, fit.high),
+        times.shape[1],
+        times.size,
+        evidence=(_figure(deltas, np.median(times, axis=1)),),
+    )
+
+
+def _figure(deltas: Array, times: Array) -> Evidence:
+    curve = Curve("observed", deltas, times, kind="points")
+    return Evidence("Last false positive against the margin", "margin", "step", (curve,), "log", "log")

@@ -1,0 +1,46 @@
+"""Intervals for verdicts: Clopper-Pearson for proportions, least-squares slopes with a bootstrap over seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+
+from manifold_id.statistics import proportion
+
+Array = np.ndarray
+
+
+class Slope(NamedTuple):
+    """A fitted number with its percentile interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+def clopper_pearson(successes: int, trials: int, confidence: float = 0.99) -> tuple[float, float]:
+    """Return the exact two-sided interval of a proportion; (0, 1) without trials."""
+    if trials == 0:
+        return 0.0, 1.0
+    exact = proportion(successes, trials, confidence, "exact")
+    return exact.low, exact.high
+
+
+def log_slope(x: Array, y: Array) -> float:
+    """Return the least-squares slope of log y against log x; both positive, (k,)."""
+    return float(np.polyfit(np.log(x), np.log(y), 1)[0])
+
+
+def bootstrap(statistic: Callable[[Array], float], seeds: int, *, confidence: float = 0.99, draws: int = 400) -> Slope:
+    """Return statistic(all seeds) and its percentile interval over `draws` resamples of the seeds.
+
+    `statistic` takes an index array of seeds, with repeats. The resampling has a fixed generator of its own, so that a
+    verdict depends on the runs alone.
+    """
+    rng = np.random.default_rng(20220425)
+    values = [statistic(rng.integers(0, seeds, seeds)) for _ in range(draws)]
+    tail = (1 - confidence) / 2
+    low, high = np.quantile(values, [tail, 1 - tail])
+    return Slope(statistic(np.arange(seeds)), float(low), float(high))

@@ -1,0 +1,110 @@
+"""The parts that verdicts are made of: records, intervals, combinations, and what makes a verdict inconclusive."""
+
+import numpy as np
+import pytest
+
+from convex_bench.theorems.instances import INSTANCES, POON_SOLUTION, poon
+from convex_bench.theorems.synthetic import Quadratic
+from manifold_id.regularizers import L1
+from manifold_id.theory.active_set import active_set
+from manifold_id.theory.base import no_violations
+from manifold_id.theory.combine import all_fail, all_hold
+from manifold_id.theory.concentration import concentration, failure_bound
+from manifold_id.theory.dichotomy import predicted_rate
+from manifold_id.theory.identification import identification
+from manifold_id.theory.intervals import bootstrap, clopper_pearson, log_slope
+from manifold_id.theory.structure_record import StructureRecord, compare, last_true
+
+
+def test_last_true_counts_from_one_and_is_zero_where_nothing_is_true():
+    flags = np.array([[True, False, False], [False, False, True], [False, False, True]])
+    assert last_true(flags).tolist() == [1, 0, 3]
+
+
+def test_compare_tells_false_positives_from_false_negatives():
+    reference = np.array([1, 1, 0, -1], dtype=np.int8)
+    codes = np.array([[1, 1, 0, -1], [1, 0, 0, -1], [1, 1, 1, -1], [0, 1, 0, 1], [1, 1, 0, 0]], dtype=np.int8)
+    positive, negative = compare(codes, reference)
+    assert positive.tolist() == [False, False, True, True, True]
+    assert negative.tolist() == [False, True, False, True, False]
+
+
+def test_clopper_pearson_agrees_with_the_closed_forms_at_the_ends():
+    assert clopper_pearson(0, 10, 0.95) == pytest.approx((0, 1 - 0.025**0.1))
+    assert clopper_pearson(10, 10, 0.95) == pytest.approx((0.025**0.1, 1))
+    assert clopper_pearson(0, 0) == (0.0, 1.0)
+
+
+def test_a_power_law_has_its_exponent_as_slope_and_a_tight_interval():
+    x = np.geomspace(1, 100, 9)
+    assert log_slope(x, 3 * x**-2) == pytest.approx(-2)
+    fit = bootstrap(lambda i: log_slope(x, 3 * x**-2 * (1 + 0 * i.sum())), 5)
+    assert fit.low == pytest.approx(fit.high) == pytest.approx(-2)
+
+
+@pytest.mark.parametrize("kind", INSTANCES)
+@pytest.mark.parametrize("seed", range(3))
+def test_planted_instances_are_stationary_with_the_margin_asked_for(kind, seed):
+    problem = INSTANCES[kind](0.25, seed)
+    assert np.max(problem.regularizer.residual(problem.w, problem.gradient(problem.w))) < 1e-9
+    assert problem.margin == pytest.approx(0.25)
+
+
+def test_a_dual_that_is_no_subgradient_is_refused():
+    with pytest.raises(ValueError, match="no subgradient"):
+        Quadratic(L1(1.0), np.zeros(2), np.array([0.5, 1.5]))
+
+
+def test_poons_example_has_the_published_solution_and_margins():
+    problem = poon()
+    g = problem.gradient(POON_SOLUTION)
+    assert problem.y == pytest.approx([2, np.sqrt(2) / 3, np.sqrt(3) / 4])
+    assert problem.regularizer.residual(POON_SOLUTION, g) == pytest.approx(0, abs=1e-15)
+    assert problem.regularizer.margin(POON_SOLUTION, g)[1:] == pytest.approx([1 / 9, 1 / 12])
+
+
+def test_no_samples_and_unmet_assumptions_are_inconclusive():
+    assert no_violations(0, 0, "steps", seeds=1).status == "inconclusive"
+    record = StructureRecord(np.zeros((10, 50), bool), np.zeros((10, 50), bool))
+    assert identification(record, margin=0.3, noise=0.1).status == "holds"
+    assert identification(record, margin=0.0, noise=0.1).status == "inconclusive"
+    few = np.zeros(10)
+    assert active_set(few, few + 1, few[:0], few[:0], few[:0]).status == "inconclusive"
+
+
+def test_one_run_that_leaves_late_counts_as_not_identified():
+    positive = np.zeros((10, 20), bool)
+    positive[7, :3] = True
+    verdict = identification(StructureRecord(positive, np.zeros_like(positive)), margin=0.3, noise=0.1)
+    assert verdict.status == "fails"
+    assert verdict.effect == pytest.approx(17 / 20)
+
+
+def test_combinations_need_all_parts():
+    good, bad = no_violations(0, 5, "steps", seeds=1), no_violations(2, 5, "steps", seeds=1)
+    assert all_hold(("a", good), ("b", good)).status == "holds"
+    assert all_hold(("a", good), ("b", bad)).status == "fails"
+    assert all_fail(("a", bad), ("b", bad)).status == "fails"
+    assert all_fail(("a", bad), ("b", good)).status == "holds"
+    assert all_hold(("a", good), ("b", bad)).samples == 10
+
+
+def test_the_failure_bound_is_the_geometric_sum_of_hoeffdings_bounds():
+    margin, sigma, start = 0.3, 0.5, 40
+    t = np.arange(start, 5000)
+    k = (4 / 9) * (margin / sigma) ** 2 * start / (start + 1)
+    assert failure_bound(np.array([start]), margin, sigma)[0] == pytest.approx(2 * np.exp(-k * t).sum())
+
+
+def test_late_false_positives_break_the_concentration_bound():
+    margins = np.array([0.8, 0.4, 0.2])
+    last = np.tile((1 / margins**2).astype(int), (200, 1))
+    assert concentration(last, margins, sigma=0.5, steps=2000).status == "holds"
+    assert concentration(100 * last, margins, sigma=0.5, steps=2000).status == "fails"
+
+
+def test_the_predicted_rate_is_zero_up_to_the_margin():
+    margin = np.array([0.2, 0.5])
+    assert predicted_rate(0.2, margin, 1.0).tolist() == [0, 0]
+    assert predicted_rate(0.4, margin, 1.0) == pytest.approx([0.25, 0])
+    assert predicted_rate(4.0, margin, 1.0) == pytest.approx([(3.8 + 2.2) / 8, (3.5 + 2.5) / 8])
