@@ -124,9 +124,10 @@ def _smallest_active(regularizer: Regularizer, w: Array, codes: Array) -> float:
 def identification_radius(certificate: Certificate, lipschitz: float) -> float:
     r"""Return r such that one step of prox-gradient, of length 1/L, lands on the manifold from all x with |x - w| < r.
 
-    For a separable convex psi, at a stationary w. Off atoms: with |x - w| = e, |x_i - w_i| L + |grad_i f(x) - grad_i f(w)|
-    <= 2 L e is at most the margin as long as e <= margin / (2 L), and then the step's optimality condition holds at
-    w_i. Active atoms: the step is nonexpansive, so they stay nonzero as long as e < the smallest active norm. Hence
+    For a separable convex psi, at a stationary w. Off atoms: with |x - w| = e, the sum of |x_i - w_i| L and
+    |grad_i f(x) - grad_i f(w)| is <= 2 L e, which is at most the margin as long as e <= margin / (2 L); then the step's
+    optimality condition holds at w_i. Active atoms: the step is nonexpansive, so they stay nonzero as long as e < the
+    smallest active norm. Hence
     r = min(min_margin / (2 L), smallest_active).
     """
     lipschitz = real("lipschitz", lipschitz, 0.0, open_low=True)
@@ -137,8 +138,8 @@ def error_bound(step: float, lipschitz: float, strong_convexity: float) -> tuple
     r"""Return (R, G): bounds of the distance and of the suboptimality after a step of prox-gradient of norm `step`.
 
     For x+ = prox_{psi/L}(x - grad f(x)/L) and r = |x - x+|, xi = L (x - x+) - grad f(x) + grad f(x+) is a subgradient
-    of F at x+ with |xi| <= L r, since I - grad f / L is nonexpansive for a convex L-smooth f. If F is mu-strongly convex,
-    |x+ - w*| <= (L/mu) r = R and F(x+) - F* <= L^2 r^2 / (2 mu) = G.
+    of F at x+ with |xi| <= L r, since I - grad f / L is nonexpansive for a convex L-smooth f. If F is mu-strongly
+    convex, |x+ - w*| <= (L/mu) r = R and F(x+) - F* <= L^2 r^2 / (2 mu) = G.
 
     Raises ValueError unless 0 <= step and 0 < strong_convexity (mu) and 0 < lipschitz (L).
     """

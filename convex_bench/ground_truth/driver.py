@@ -4,25 +4,29 @@ from __future__ import annotations
 
 import time
 import warnings
+from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
 import numpy as np
+from scipy.sparse import issparse
 
 from convex_bench.ground_truth.curvature import affine_curvature, form_curvature
 from convex_bench.ground_truth.fista import fista
-from convex_bench.ground_truth.form import Form, form_of
+from convex_bench.ground_truth.form import Form, form_of, gradient_scale
 from convex_bench.ground_truth.gap_safe import dual_point
 from convex_bench.ground_truth.gram import Smooth
 from convex_bench.ground_truth.model import cvxpy_solve
 from convex_bench.ground_truth.polish import group_curvature, settle, support_start
 from convex_bench.ground_truth.solution import Solution
+from convex_bench.ground_truth.threads import one_thread
 from convex_bench.problem import Problem
 from manifold_id.certificate import DEGENERATE, STATIONARY, Certificate, certify
 from manifold_id.validation import real, unknown_name
 
 Array = np.ndarray
 SOLVERS = ("auto", "cvxpy")
+HOPELESS = 1e-9
 SMALL = 200_000  # entries of X up to which a failed solve is tried again from cvxpy's answer
 
 
@@ -31,13 +35,14 @@ def solve(problem: Problem, solver: str = "auto", tol: float = STATIONARY, start
 
     Parameters
     ----------
-    problem : with a convex psi. Sums of norms of entries and groups (l1, group, elastic net, sparse group, nonnegative l1)
-        are solved by prox-Newton on a working set; other convex ones (nuclear norm, total variation, box,
-        simplex) by accelerated proximal gradient, which reaches the certificate where F is strongly convex on the manifold.
+    problem : with a convex psi. Sums of norms of entries and groups (l1, group, elastic net, sparse group, nonnegative
+        l1) are solved by prox-Newton on a working set; other convex ones (nuclear norm, total variation, box,
+        simplex) by accelerated proximal gradient, which gets there if F is strongly convex on the manifold.
     solver : "auto", or "cvxpy": Clarabel's (SCS's) answer gives the start, the support follows from the prox-gradient
         rule |w_g - g_g / L_g| > lam_g / L_g and Newton's method settles it; `witness` keeps that answer's objective.
-    tol : the largest relative residual that is certified, at most 1e-12. The iteration goes on below it while that is cheap.
-    start : of w's shape; the null model by default. The answer does not depend on it (beyond ties).
+    tol : the largest relative residual that is certified, at most 1e-12. The iteration goes on below it while cheap.
+    start : of w's shape; the null model by default. The answer does not depend on it beyond rounding
+        where the solution is unique; where it is not, see Notes.
 
     Raises
     ------
@@ -45,6 +50,12 @@ def solve(problem: Problem, solver: str = "auto", tol: float = STATIONARY, start
         If `problem` is not a Problem.
     ValueError
         If psi is not convex, the solver unknown, tol outside (0, 1e-12], or the start of another shape or not finite.
+
+    Notes
+    -----
+    Dependent columns (one-hot codings, duplicates) make the solution non-unique; `Solution.curvature` is then 0. Of
+    several solutions the one of least norm is returned, which dual averaging from 0 selects too, unless its manifold is
+    degenerate and another solution's is not. Beyond 1000 active coordinates the first solution found is returned.
 
     Warns
     -----
@@ -61,6 +72,11 @@ def solve(problem: Problem, solver: str = "auto", tol: float = STATIONARY, start
             f"regularizer={problem.penalty!r} is not convex, so that no certificate of optimality exists: "
             "use a convex regularizer"
         )
+    with one_thread(problem.n * problem.n_features, issparse(problem.X)):
+        return _solve(problem, solver, tol, start)
+
+
+def _solve(problem: Problem, solver: str, tol: float, start: Any) -> Solution:
     began = time.perf_counter()
     w = problem.null_model() if start is None else _check_start(problem, start)
     witness, name = float("nan"), "working-set prox-Newton"
@@ -72,19 +88,25 @@ def solve(problem: Problem, solver: str = "auto", tol: float = STATIONARY, start
         point, certificate, steps = fista(problem, w, tol)
         name = name.replace("working-set prox-Newton", "FISTA with restart").replace("support, Newton", "steps")
     else:
-        rule = solver == "cvxpy" or start is not None
-        point, certificate, steps = _by_newton(problem, form, w, tol, rule)
-        if certificate.status == "failed" and solver == "auto" and problem.n * problem.n_features <= SMALL:
-            try:
-                again, backend = cvxpy_solve(problem)
-            except RuntimeError:
-                again = None
-            if again is not None:
-                other = _by_newton(problem, form, again, tol, True)
-                if other[1].residual.max() < certificate.residual.max():
-                    point, certificate, steps = other
-                    name = f"cvxpy ({backend}), prox-gradient support, Newton"
+        point, certificate, steps = _by_newton(problem, form, w, tol, solver == "cvxpy" or start is not None)
+        others = _other_starts(problem, solver, start)
+        while certificate.residual.max() > HOPELESS and (again := next(others, None)) is not None:
+            other = _by_newton(problem, form, again[0], tol, True)
+            if other[1].residual.max() < certificate.residual.max():
+                (point, certificate, steps), name = other, again[1]
     return _solution(problem, form, point, certificate, solver, name, began, steps, witness)
+
+
+def _other_starts(problem: Problem, solver: str, start: Any) -> Iterator[tuple[Array, str]]:
+    """Yield further starts, each with its method's text, for a solve that did not reach its certificate."""
+    if start is not None or solver == "cvxpy":
+        yield problem.null_model(), "working-set prox-Newton"
+    if solver == "auto" and problem.n * problem.n_features <= SMALL:
+        try:
+            w, backend = cvxpy_solve(problem)
+        except RuntimeError:
+            return
+        yield w, f"cvxpy ({backend}), prox-gradient support, Newton"
 
 
 def _check_start(problem: Problem, start: Any) -> Array:
@@ -108,7 +130,9 @@ def _by_newton(problem: Problem, form: Form, w: Array, tol: float, rule: bool) -
     flat = w.reshape(-1).astype(np.float64)
     best = settle(smooth, form, support_start(smooth, form, flat) if rule else flat, tol)
     point = best.w.reshape(problem.shape)
-    return point, certify(point, best.gradient.reshape(problem.shape), problem.regularizer, tol=tol), best.steps
+    gradient = best.gradient.reshape(problem.shape)
+    scale = 1.0 if form.lam.any() or form.l1.any() else gradient_scale(problem)
+    return point, certify(point, gradient, problem.regularizer, tol=tol, gradient_scale=scale), best.steps
 
 
 def _tiny(problem: Problem, form: Form, w: Array) -> bool:
@@ -170,5 +194,7 @@ def _warn_if_trivial(problem: Problem, form: Form, w: Array) -> None:
     if penalized.any() and not w.reshape(-1)[form.members[penalized]].any():
         lam, largest = getattr(problem.penalty, "lam", float("nan")), problem.lambda_max()
         warnings.warn(
-            f"lam={lam:.6g} >= lambda_max={largest:.6g}: the solution is zero, choose a smaller lam", UserWarning, stacklevel=4
+            f"lam={lam:.6g} >= lambda_max={largest:.6g}: the solution is zero, choose a smaller lam",
+            UserWarning,
+            stacklevel=5,
         )

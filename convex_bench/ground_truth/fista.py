@@ -1,9 +1,10 @@
-"""Accelerated proximal gradient with restart: for every convex psi with a prox, where the fast solver does not apply."""
+"""Accelerated proximal gradient with restart: for any convex psi with a prox, where the fast solver does not apply."""
 
 from __future__ import annotations
 
 import numpy as np
 
+from convex_bench.ground_truth.form import gradient_scale
 from convex_bench.problem import Problem
 from manifold_id.certificate import Certificate, certify
 
@@ -15,13 +16,18 @@ def fista(problem: Problem, start: Array, tol: float, max_steps: int = 20_000) -
     """Return (best point found, its certificate, steps) from a start of the problem's shape.
 
     Beck and Teboulle (2009) with step 1/L and the gradient restart of O'Donoghue and Candes (2015); linear convergence
-    once the manifold is identified, if F is strongly convex along it. Ends when the relative residual is <= tol / 100, or
-    is <= tol and no longer falls, or after max_steps.
+    once the manifold is identified, if F is strongly convex along it. Ends when the relative residual is <= tol / 100,
+    or is <= tol and no longer falls, or after max_steps.
     """
     step = 1.0 / max(problem.lipschitz(), np.finfo(float).tiny)
     regularizer = problem.regularizer
     x = previous = np.asarray(regularizer.prox(start, step), dtype=np.float64)
-    momentum, best, best_certificate, idle = 1.0, x, certify(x, problem.gradient(x), regularizer, tol=tol), 0
+    scale = gradient_scale(problem)
+
+    def judge(point: Array) -> Certificate:
+        return certify(point, problem.gradient(point), regularizer, tol=tol, gradient_scale=scale)
+
+    momentum, best, best_certificate, idle = 1.0, x, judge(x), 0
     for count in range(1, max_steps + 1):
         following = 0.5 * (1.0 + np.sqrt(1.0 + 4.0 * momentum**2))
         y = x + (momentum - 1.0) / following * (x - previous)
@@ -31,7 +37,7 @@ def fista(problem: Problem, start: Array, tol: float, max_steps: int = 20_000) -
             continue
         previous, x, momentum = x, new, following
         if count % CHECK == 0:
-            certificate = certify(x, problem.gradient(x), regularizer, tol=tol)
+            certificate = judge(x)
             worst, record = certificate.residual.max(), best_certificate.residual.max()
             idle = 0 if worst < 0.9 * record else idle + 1
             if worst < record:

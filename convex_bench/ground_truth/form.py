@@ -83,6 +83,11 @@ class Form:
         return np.where(off, np.maximum(length - self.lam, 0.0), length)
 
 
+def gradient_scale(problem: Problem) -> float:
+    """Return the largest entry of the gradient of f at 0, or 1 where that is 0: the scale where there is no lam."""
+    return float(np.abs(problem.gradient(np.zeros(problem.shape))).max()) or 1.0
+
+
 def form_of(problem: Problem) -> Form | None:
     """Return the form of a problem's psi with its intercept, or None where psi has none or is not convex."""
     inner = problem.penalty.separable((problem.n_features, *problem.shape[1:])) if problem.penalty.convex else None
@@ -100,7 +105,7 @@ def form_of(problem: Problem) -> Form | None:
     members = np.argsort(labels, kind="stable")
     start = np.concatenate([[0], np.cumsum(np.bincount(labels, minlength=len(lam)))]).astype(np.int64)
     kink = lam + l1[members[start[:-1]]]
-    scale = np.where(kink > 0, kink, kink.max() if kink.max() > 0 else 1.0)
+    scale = np.where(kink > 0, kink, kink.max() if kink.max() > 0 else gradient_scale(problem))
     return Form(members, start, lam, l1, ridge, scale, inner.penalty == "nonnegative")
 
 

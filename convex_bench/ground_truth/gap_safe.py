@@ -6,12 +6,12 @@ For f(w) = (1/n) sum l_i(x_i w) the dual of min f + psi is
 
 psi^* the indicator of the dual unit ball for a norm, sum_g max(|v_g| - lam_g, 0)^2 / (2 ridge) with a ridge. From the
 residuals u_i = l_i'(x_i w): columns without a penalty (intercept, weight 0) ask for X_0^T u = 0, which a projection
-and a mixture with the null model's residuals (that keeps u in the domain of l^*) restore; then u is scaled into the ball.
+and a mixture with the null model's residuals (that keeps u in the domain of l^*) restore; then u is scaled down.
 Where that point is not in the domain of l^*, no finite gap is at hand and it is +inf.
 
 Gap-Safe spheres (Ndiaye, Fercoq, Gramfort and Salmon, JMLR 18, 2017): l^* is (1/c)-strongly convex where l'' <= c, so
-\|u - u*\|^2 <= 2 n c gap and \|X_g^T (u - u*)\| / n <= sqrt(2 L_g gap) with L_g = c \|X_g\|^2 / n. An atom is off if its
-gradient stays inside the ball of radius lam_g with this much to spare.
+\|u - u*\|^2 <= 2 n c gap and \|X_g^T (u - u*)\| / n <= sqrt(2 L_g gap) with L_g = c \|X_g\|^2 / n. An atom is off if
+its gradient stays inside the ball of radius lam_g with this much to spare.
 """
 
 from __future__ import annotations
@@ -91,7 +91,13 @@ def _scale(form: Form, v: Array) -> float:
         return 1.0
     if not form.l1.any():
         x = np.maximum(-v, 0.0)[form.members] if form.nonnegative else form.norms(v)
-        s = float(np.min(form.lam[penalized] / np.where(x[penalized] > 0, x[penalized], np.inf), initial=1.0, where=x[penalized] > 0))
+        s = float(
+            np.min(
+                form.lam[penalized] / np.where(x[penalized] > 0, x[penalized], np.inf),
+                initial=1.0,
+                where=x[penalized] > 0,
+            )
+        )
         return s if inside(s) else s * (1.0 - 4e-16)
     low, high = 0.0, 1.0
     for _ in range(60):
@@ -103,8 +109,8 @@ def _scale(form: Form, v: Array) -> float:
 def gap_safe_off(problem: Problem, w: Any, *, slack: float = 0.0) -> Array:
     """Return (groups,) bool: groups of coordinates that are zero at every solution, proved from any w.
 
-    `slack` >= 0 is added to the gap; a few units of rounding of F make the proof hold in floating point. Groups are those
-    of the regularizer's separable form (entries for l1), then one for each output of the intercept.
+    `slack` >= 0 is added to the gap; a few units of rounding of F make the proof hold in floating point. Groups are
+    those of the regularizer's separable form (entries for l1), then one for each output of the intercept.
 
     Raises
     ------
@@ -113,7 +119,9 @@ def gap_safe_off(problem: Problem, w: Any, *, slack: float = 0.0) -> Array:
     """
     form = form_of(problem)
     if form is None or form.nonnegative:
-        raise ValueError(f"regularizer={problem.penalty!r} is not a sum of norms: no gap-safe rule is known for it here")
+        raise ValueError(
+            f"regularizer={problem.penalty!r} is not a sum of norms: no gap-safe rule is known for it here"
+        )
     flat = np.asarray(w, dtype=np.float64).reshape(-1)
     point = dual_point(problem, form, flat)
     gap = point.gap + real("slack", slack, 0.0)

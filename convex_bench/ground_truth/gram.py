@@ -34,7 +34,7 @@ class Smooth:
         """Return x_i w for every row, of the shape that the loss takes."""
         W = w.reshape(-1, self.outputs)
         plain = W[: self.problem.n_features]
-        if self.part is None or not set(np.flatnonzero(plain.any(axis=1))) <= set(self.columns):
+        if self.part is None or not np.isin(np.flatnonzero(plain.any(axis=1)), self.columns).all():
             return self.problem.margins(w.reshape(self.problem.shape))
         m = self.part @ plain[self.columns]
         m = m + W[-1] if self.problem.intercept else m
@@ -49,7 +49,7 @@ class Smooth:
         return self.problem.adjoint(self.problem.loss.derivative(margins, self.problem.y)).ravel()
 
     def curvature(self, margins: Array) -> Array:
-        """Return (n, K): h of a scalar loss, or the probabilities p of the multinomial one, whose Hessian is diag(p) - p p^T."""
+        """Return (n, K): h of a scalar loss; probabilities p of the multinomial one, of Hessian diag(p) - p p^T."""
         if not self.multi:
             return self.problem.loss.curvature(margins, self.problem.y)[:, None]
         p = self.problem.loss.derivative(margins, self.problem.y)
@@ -82,7 +82,7 @@ class Smooth:
 
     def _keep(self, plain: Array) -> sparse.csr_array:
         """Return the columns kept apart, after taking them from X where `plain` has others."""
-        if self.part is None or not set(plain) <= set(self.columns):
+        if self.part is None or not np.isin(plain, self.columns).all():
             local = np.full(self.problem.n_features, -1, dtype=np.int32)
             local[plain] = np.arange(len(plain))
             data, indices, indptr = take_columns(*self.rows, local)

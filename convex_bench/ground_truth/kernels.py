@@ -1,5 +1,6 @@
 """The compiled loops: block coordinate descent on a quadratic model, and the sums over sparse rows that it needs."""
 
+# mypy: disable-error-code="no-untyped-def"
 from __future__ import annotations
 
 import math
@@ -24,8 +25,8 @@ def _soft(x, threshold, nonnegative):
 def minimize_block(z, G, lam, l1, nonnegative, sigma, Q, c, out):
     """out = argmin_v G (v - z) + (v - z)^T B (v - z) / 2 + lam |v| + sum l1 |v|, B = Q diag(sigma) Q^T.
 
-    Exact where l1 = 0: in the eigenbasis v_k = c_k r / (sigma_k r + lam) with c = Q^T (B z - G), and r = |v| is the root
-    of |c / (sigma r + lam)| = 1, whose reciprocal is concave: Newton from the left is monotone. With l1 > 0 one
+    Exact where l1 = 0: in the eigenbasis v_k = c_k r / (sigma_k r + lam) with c = Q^T (B z - G), and r = |v| is the
+    root of |c / (sigma r + lam)| = 1, whose reciprocal is concave: Newton from the left is monotone. With l1 > 0 one
     proximal-gradient step of length 1 / max(sigma).
     """
     m = len(z)
@@ -92,8 +93,8 @@ def minimize_block(z, G, lam, l1, nonnegative, sigma, Q, c, out):
 def descend_gram(H, G, z, start, lam, l1, scale, nonnegative, sigma, Q, q_start, epochs, tol):
     """Block coordinate descent on G (v - z) + (v - z)^T H (v - z) / 2 + psi(v), in place; G follows z.
 
-    Stops when the largest change of a block, as a relative residual max(sigma) |change| / scale, is <= tol in a pass over
-    all groups; returns that of the last such pass.
+    Stops when the largest change of a block, as a relative residual max(sigma) |change| / scale, is <= tol in a pass
+    over all groups; returns that of the last such pass.
     """
     groups, m = len(lam), len(z)
     longest = 1
@@ -214,8 +215,8 @@ def block_hessians(indptr, rows, values, column, output, P, multi, start, q_star
 
 @njit(cache=True, nogil=True)
 def descend_columns(
-    indptr, rows, values, column, output, P, multi, dm, dot, g0, ridge, w, z, start, lam, l1, scale, nonnegative, sigma, Q,
-    q_start, epochs, tol,
+    indptr, rows, values, column, output, P, multi, dm, dot, g0, ridge, w, z, start, lam, l1, scale, nonnegative, sigma,
+    Q, q_start, epochs, tol,
 ):  # fmt: skip
     """As `descend_gram` without forming H: dm = X (z - w), (n, K), carries the state; dot_i = sum_k p_ik dm_ik."""
     groups, n = len(lam), len(P)
@@ -246,7 +247,15 @@ def descend_columns(
                         total += values[s] * P[i, 0] * dm[i, 0]
                 G[a - lo] = g0[a] + total / n + ridge[a] * (z[a] - w[a])
             minimize_block(
-                z[lo:hi], G[: hi - lo], lam[g], l1[lo:hi], nonnegative, sigma[lo:hi], Q[q_start[g] : q_start[g + 1]], c, out
+                z[lo:hi],
+                G[: hi - lo],
+                lam[g],
+                l1[lo:hi],
+                nonnegative,
+                sigma[lo:hi],
+                Q[q_start[g] : q_start[g + 1]],
+                c,
+                out,
             )
             change = 0.0
             for a in range(lo, hi):

@@ -21,7 +21,7 @@ def minimize_model(model: Any, nonnegative: bool, tol: float) -> Array:
             break
         last = worst
         for _ in range(STEPS):
-            if not _newton(model, nonnegative, tol):
+            if not newton_step(model, nonnegative, tol):
                 break
     return model.z
 
@@ -29,7 +29,7 @@ def minimize_model(model: Any, nonnegative: bool, tol: float) -> Array:
 def newton_only(model: Any, nonnegative: bool, tol: float) -> Array:
     """Return the minimizer on the support of the model's start, entries that change sign left out."""
     for _ in range(2 * STEPS):
-        if not _newton(model, nonnegative, tol):
+        if not newton_step(model, nonnegative, tol):
             break
     return model.z
 
@@ -65,7 +65,7 @@ def norm_curvature(z: Array, S: Array, group: Array, norms: Array, arrays: dict[
     return sparse.csr_array((values, (rows, columns)), shape=(len(S), len(S)))
 
 
-def _newton(model: Any, nonnegative: bool, tol: float) -> bool:
+def newton_step(model: Any, nonnegative: bool, tol: float = 0.0) -> bool:
     """Take one damped Newton step of the model on its support; return whether another one is worth it."""
     arrays, z = model.arrays, model.z
     lam, l1 = arrays["lam"], arrays["l1"]
@@ -80,9 +80,9 @@ def _newton(model: Any, nonnegative: bool, tol: float) -> bool:
         return False
     curvature = norm_curvature(z, S, group, norms, arrays, dense=hasattr(model, "H"))
     d, flat = model.solve(S, curvature, -slope)
-    if flat is not None and -float(slope @ flat) > tol * float(arrays["scale"][mine] @ np.abs(flat)):
-        if _slide(model, S, mine, x, flat):
-            return True
+    falls = flat is not None and -float(slope @ flat) > tol * float(arrays["scale"][mine] @ np.abs(flat))
+    if falls and _slide(model, S, mine, x, flat):
+        return True
     sizes = np.diff(arrays["start"])
     kinked = (l1[S] > 0) | ((sizes[mine] == 1) & (lam[mine] > 0))  # entries whose sign must stay
 
@@ -112,7 +112,7 @@ def _newton(model: Any, nonnegative: bool, tol: float) -> bool:
 
 
 def _slide(model: Any, S: Array, mine: Array, x: Array, v: Array) -> bool:
-    """Move along v, where the model is linear and falls, to the first zero of an entry or group; False if there is none.
+    """Move along v, where the model is linear and falls, to the first zero of an entry or group; False if none.
 
     Along a direction without curvature every group moves in proportion to itself: x_g (1 + t a_g).
     """

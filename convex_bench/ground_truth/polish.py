@@ -7,9 +7,12 @@ import numpy as np
 from convex_bench.ground_truth import working_set
 from convex_bench.ground_truth.form import Form
 from convex_bench.ground_truth.gram import Smooth
+from convex_bench.ground_truth.least_norm import least_norm
+from convex_bench.ground_truth.refine import refine
 from convex_bench.ground_truth.working_set import Iterate
 
 Array = np.ndarray
+ROUNDING = 1e-10  # residuals below this are not for want of the right support
 DOUBT = 1e-6  # active groups below this share of their prox-gradient threshold are tried at zero
 
 
@@ -36,7 +39,7 @@ def group_curvature(smooth: Smooth, form: Form) -> Array:
     if problem.intercept:
         squares[-1] = problem.n
     flat = np.repeat(squares, problem.n_outputs) * problem.loss.curvature_bound / problem.n + form.ridge
-    return np.maximum(form.sums(flat[form.members]), np.finfo(float).tiny**0.5)
+    return np.maximum(form.sums(flat[form.members]), np.finfo(float).tiny ** 0.5)
 
 
 def support_start(smooth: Smooth, form: Form, w: Array) -> Array:
@@ -44,7 +47,9 @@ def support_start(smooth: Smooth, form: Form, w: Array) -> Array:
     at = working_set.evaluate(smooth, form, w)
     L = group_curvature(smooth, form)
     moved = prox_step(form, w, at.gradient + form.ridge * w, L)
-    kept = np.where(moved != 0, w, 0.0)  # the rule gives the support; values near a good start are better than the step's
+    kept = np.where(
+        moved != 0, w, 0.0
+    )  # the rule gives the support; values near a good start are better than the step's
     return np.maximum(kept, 0.0) if form.nonnegative else kept
 
 
@@ -52,9 +57,12 @@ def settle(smooth: Smooth, form: Form, start: Array, tol: float) -> Iterate:
     """Return the best point reached from a flat start with exact zeros."""
     best = working_set.run(smooth, form, start, tol)
     if best.worst > tol:
+        best = refine(smooth, form, best)
+    if best.worst > ROUNDING:
         best = _both(smooth, form, best, tol)
     if best.worst <= tol:
         best = _without_doubtful(smooth, form, best, tol)
+        best = least_norm(smooth, form, best, tol)
     return best
 
 
@@ -77,7 +85,7 @@ def _both(smooth: Smooth, form: Form, best: Iterate, tol: float) -> Iterate:
 
 
 def _without_doubtful(smooth: Smooth, form: Form, best: Iterate, tol: float) -> Iterate:
-    """Return the solution without active groups that are zero up to rounding, if it is one too: then it is degenerate."""
+    """Return the solution without active groups that are zero up to rounding, if it is one too (and degenerate)."""
     norms = form.norms(best.w)
     active = form.active(best.w) & (norms > 0)
     if not active.any():

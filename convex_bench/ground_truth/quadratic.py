@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -33,7 +34,7 @@ def _eigenbases(blocks: Array, start: Array, q_start: Array) -> tuple[Array, Arr
 
 
 def solve_symmetric(B: Array, rhs: Array) -> tuple[Array, Array | None]:
-    """Return (x, v): B x = rhs for a positive semidefinite B, and where rhs is not in its range a v with B v = 0 < rhs v.
+    """Return (x, v): B x = rhs for a positive semidefinite B, and, if rhs is out of its range, v with B v = 0 < rhs v.
 
     A singular B is factored by Cholesky with complete pivoting (columns scaled to unit diagonal); x is then 0 off the
     pivots, where rhs - B x shows what no x can reach, and v comes from the largest such entry.
@@ -68,7 +69,9 @@ def solve_symmetric(B: Array, rhs: Array) -> tuple[Array, Array | None]:
 class GramModel:
     """g (v - w) + (v - w)^T H (v - w) / 2 with H formed: m^2 numbers, whatever the rows."""
 
-    def __init__(self, smooth: Smooth, coords: Array, P: Array, ridge: Array, g: Array, w: Array, arrays: dict[str, Any]):
+    def __init__(
+        self, smooth: Smooth, coords: Array, P: Array, ridge: Array, g: Array, w: Array, arrays: dict[str, Any]
+    ):
         self.H = smooth.gram(coords, P)
         self.H[np.diag_indices_from(self.H)] += ridge
         self.arrays, start = arrays, arrays["start"]
@@ -78,7 +81,7 @@ class GramModel:
         if (sizes == 1).all():
             self.sigma, self.Q = np.diag(self.H).copy(), np.ones(len(w))
         else:
-            blocks = np.concatenate([self.H[a:b, a:b].ravel() for a, b in zip(start[:-1], start[1:], strict=True)])
+            blocks = np.concatenate([self.H[a:b, a:b].ravel() for a, b in pairwise(start)])
             self.sigma, self.Q = _eigenbases(blocks, start, self.q_start)
 
     def descend(self, nonnegative: bool, epochs: int, tol: float) -> float:
@@ -107,7 +110,9 @@ class GramModel:
 class ColumnModel:
     """The same model with H applied through sparse columns of the design: memory of the columns only."""
 
-    def __init__(self, smooth: Smooth, coords: Array, P: Array, ridge: Array, g: Array, w: Array, arrays: dict[str, Any]):
+    def __init__(
+        self, smooth: Smooth, coords: Array, P: Array, ridge: Array, g: Array, w: Array, arrays: dict[str, Any]
+    ):
         features, self.output = np.divmod(coords, smooth.outputs)
         columns, self.column = np.unique(features, return_inverse=True)
         self.A = smooth.columns_of(columns)
@@ -116,7 +121,11 @@ class ColumnModel:
         self.arrays, start = arrays, arrays["start"]
         self.w, self.z = w, w.copy()
         self.dm, self.dot = np.zeros_like(self.P), np.zeros(self.n)
-        self.csc = (self.A.indptr.astype(np.int64, copy=False), self.A.indices.astype(np.int32, copy=False), self.A.data)
+        self.csc = (
+            self.A.indptr.astype(np.int64, copy=False),
+            self.A.indices.astype(np.int32, copy=False),
+            self.A.data,
+        )
         self.q_start = np.concatenate([[0], np.cumsum(np.diff(start) ** 2)]).astype(np.int64)
         blocks = np.zeros(self.q_start[-1])
         kernels.block_hessians(*self.csc, self.column, self.output, self.P, self.multi, start, self.q_start, blocks)
@@ -132,7 +141,8 @@ class ColumnModel:
         a = self.arrays
         return kernels.descend_columns(
             *self.csc, self.column, self.output, self.P, self.multi, self.dm, self.dot, self.g0, self.ridge, self.w,
-            self.z, a["start"], a["lam"], a["l1"], a["scale"], nonnegative, self.sigma, self.Q, self.q_start, epochs, tol,
+            self.z, a["start"], a["lam"], a["l1"], a["scale"], nonnegative, self.sigma, self.Q, self.q_start, epochs,
+            tol,
         )  # fmt: skip
 
     def _margins(self, S: Array, step: Array) -> Array:

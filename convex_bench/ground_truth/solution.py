@@ -37,7 +37,7 @@ class Solution:
     ----------
     w : of the problem's shape, exact zeros off the support; the last row is the intercept where there is one.
     value : F(w).
-    gap : duality gap of w and a feasible dual point, up to the rounding of F; +inf where no finite dual point is at hand.
+    gap : duality gap of w and a feasible dual point, up to the rounding of F; +inf where none is known.
     residual : (atoms,) distance of minus the gradient to the subdifferential, relative to `scale` of the atom.
     scale : (atoms,) lam_g plus the entrywise l1 strength; their largest for atoms without a penalty.
     codes : (atoms,) int8 structure.
@@ -45,11 +45,12 @@ class Solution:
     min_margin, relative_margin : smallest margin; smallest margin / scale.
     smallest_active : smallest norm of an active penalized atom, +inf where none is.
     curvature : smallest eigenvalue of the Hessian of F on the tangent space of the manifold (restricted strong
-        convexity). 0 up to rounding means that the solution on this manifold is not unique, as with duplicate columns: the
+        convexity). 0 up to rounding: the solution on this manifold is not unique (duplicate columns): the
         codes are then those of one solution, and others may have fewer or more active atoms. +inf on a single point.
     lipschitz : Lipschitz constant of the gradient of f. These two are computed when first read.
     status : "certified", "degenerate" (stationary, but a relative margin or the smallest active group relative to
-        its prox-gradient threshold is below 1e-8: the manifold is not certain) or "failed" (a relative residual above the tolerance).
+        its prox-gradient threshold is below 1e-8: the manifold is not certain) or "failed" (a relative
+        residual above the tolerance).
     solver, method : who solved it, and how, in words.
     seconds, iterations : wall time and Newton (or prox-gradient) steps.
     witness : F at the first solver's own answer where the solver is "cvxpy", else NaN.
@@ -66,8 +67,8 @@ class Solution:
     min_margin: float
     relative_margin: float
     smallest_active: float
-    curvature: float | Lazy = Lazy()  # type: ignore[assignment]
-    lipschitz: float | Lazy = Lazy()  # type: ignore[assignment]
+    curvature: float | Lazy = Lazy()
+    lipschitz: float | Lazy = Lazy()
     status: str = "failed"
     solver: str = ""
     method: str = ""
@@ -93,7 +94,8 @@ class Solution:
 
     def __repr__(self) -> str:
         worst = float(self.residual.max(initial=0.0))
-        return f"<Solution {self.status}: value {self.value:.12g}, {self.active} of {len(self.codes)} atoms, residual {worst:.1e}>"
+        atoms = f"{self.active} of {len(self.codes)} atoms"
+        return f"<Solution {self.status}: value {self.value:.12g}, {atoms}, residual {worst:.1e}>"
 
     def __str__(self) -> str:
         """Return a table of two columns."""

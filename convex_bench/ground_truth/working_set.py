@@ -47,7 +47,7 @@ def evaluate(smooth: Smooth, form: Form, w: Array, margins: Array | None = None)
 
 
 def choose(form: Form, at: Iterate, tol: float) -> Array:
-    """Return the working set: active groups, and those off that violate most, as many coordinates again as are active."""
+    """Return the working set: active groups, and those off that violate most, up to twice the active coordinates."""
     active = form.active(at.w)
     sizes = np.diff(form.start)
     violators = np.flatnonzero(~active & (at.residual > tol))
