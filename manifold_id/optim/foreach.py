@@ -1,0 +1,163 @@
+"""The step over lists of tensors: few launches, the group lasso of all tensors at once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from manifold_id.optim.layout import is_dense, layout
+from manifold_id.optim.step import Slot, Step, proximal
+from manifold_id.regularizers import GroupLasso
+from manifold_id.regularizers.base import Regularizer
+
+if TYPE_CHECKING:
+    from manifold_id.optim.base import ProximalOptimizer
+
+_NEWTON = 100  # about 6 are needed; the bound is for NaN
+_PER_CHECK = 3  # Newton steps between two looks at the device
+
+
+def group_weights(regularizer: GroupLasso, shape: Sequence[int]) -> list[float] | float:
+    """Return lam * weight_g for the slices of a tensor: one number, or one for each."""
+    assert regularizer.axis is not None
+    if regularizer.weights is None:
+        return float(regularizer.lam)
+    if regularizer.weights == "sqrt_size":
+        return float(regularizer.lam * (torch.Size(shape).numel() / shape[regularizer.axis]) ** 0.5)
+    return [float(regularizer.lam * weight) for weight in regularizer.weights]
+
+
+def is_sliced(regularizer: Regularizer | None, w: Tensor) -> bool:
+    """Return whether the regularizer is the group lasso over the slices of the whole dense tensor."""
+    return (
+        type(regularizer) is GroupLasso
+        and regularizer.axis is not None
+        and (regularizer.event_ndim is None or regularizer.event_ndim == w.ndim)
+        and is_dense(w)
+    )
+
+
+def run(optimizer: ProximalOptimizer, group: dict[str, Any], step: Step, slots: list[Slot]) -> None:
+    """Compute one step for all slots."""
+    ws, gs, states = [s.w for s in slots], [s.g for s in slots], [s.state for s in slots]
+    ys, ds = optimizer._foreach_center(ws, gs, states, step.numbers)
+    zs, active = _points_and_activity(group["regularizer"], list(ys), step.prox, None if ds is None else list(ds))
+    for i, mask in active.items():
+        optimizer._active[id(states[i])] = [mask]
+    for state, z in zip(states, zs, strict=True):
+        optimizer._keep(state, z)
+    if step.blend == 1:
+        torch._foreach_copy_(ws, zs)
+    else:
+        torch._foreach_mul_(ws, 1 - step.blend)
+        torch._foreach_add_(ws, zs, alpha=step.blend)
+    if step.flush:
+        for w in ws:
+            w.masked_fill_(w.abs() < torch.finfo(w.dtype).tiny, 0)
+
+
+def proximal_points(
+    regularizer: Regularizer | None, ys: list[Tensor], step: float, ds: list[Tensor] | None
+) -> list[Tensor]:
+    """Return the prox at fresh tensors ys in the metrics ds; those with groups along an axis are overwritten."""
+    return _points_and_activity(regularizer, ys, step, ds)[0]
+
+
+def _points_and_activity(
+    regularizer: Regularizer | None, ys: list[Tensor], step: float, ds: list[Tensor] | None
+) -> tuple[list[Tensor], dict[int, Tensor]]:
+    """Return the proximal points, and which groups of each are active where that is known."""
+    if regularizer is None or step == 0:
+        return ys, {}
+    zs, activity = list(ys), {}
+    sliced = [i for i, y in enumerate(ys) if is_sliced(regularizer, y)]
+    if sliced:
+        assert isinstance(regularizer, GroupLasso)
+        chosen = [ys[i] for i in sliced]
+        masks = _shrink_groups(regularizer, chosen, step, None if ds is None else [ds[i] for i in sliced])
+        activity = dict(zip(sliced, masks, strict=True))
+    for i in sorted(set(range(len(ys))) - set(sliced)):
+        zs[i] = proximal(regularizer, ys[i], step, None if ds is None else ds[i])
+    return zs, activity
+
+
+class _Slices:
+    """The slices of a list of tensors: their sums as one vector, and one vector's entries spread over them."""
+
+    def __init__(self, tensors: list[Tensor], axis: int) -> None:
+        self.layouts = [layout(t, axis) for t in tensors]
+        self.counts = [where.groups for where in self.layouts]
+
+    def views(self, tensors: Sequence[Tensor]) -> list[Tensor]:
+        return [where.view(t) for where, t in zip(self.layouts, tensors, strict=True)]
+
+    def sums(self, views: Sequence[Tensor]) -> Tensor:
+        return torch.cat([v.sum((0, 2)) for v in views])
+
+    def spread(self, values: Tensor) -> list[Tensor]:
+        return [v.view(-1, 1) for v in values.split(self.counts)]
+
+
+def _shrink_groups(regularizer: GroupLasso, ys: list[Tensor], step: float, ds: list[Tensor] | None) -> list[Tensor]:
+    """Apply the prox of the group lasso in place to all tensors; return which of the slices of each are active."""
+    assert regularizer.axis is not None
+    slices = _Slices(ys, regularizer.axis)
+    y = slices.views(ys)
+    lam = np.concatenate([np.broadcast_to(group_weights(regularizer, t.shape), t.shape[regularizer.axis]) for t in ys])
+    t = torch.from_numpy(lam * step).to(ys[0].dtype).to(ys[0].device, non_blocking=True)
+    if ds is None:
+        norms = slices.sums(torch._foreach_mul(y, y)).sqrt_()
+        active = norms > t
+        torch._foreach_mul_(y, slices.spread(torch.where(active, 1 - t / norms, 0)))
+        return list((active | (t == 0)).split(slices.counts))
+    d = slices.views(_like(ds, ys))
+    pull = torch._foreach_mul(y, d)
+    active, theta = _start(slices, y, d, pull, t)
+    limit = slices.spread(torch.where(active, t, 0))
+    tolerance = torch.finfo(t.dtype).eps * 4
+    moving = active.clone()
+    for k in range(_NEWTON):
+        if k % _PER_CHECK == 0 and not bool(moving.any()):
+            break
+        bottom = torch._foreach_mul(d, slices.spread(theta))
+        torch._foreach_add_(bottom, limit)
+        p = torch._foreach_div(pull, bottom)
+        torch._foreach_mul_(p, p)
+        square = slices.sums(p)
+        torch._foreach_mul_(p, d)
+        torch._foreach_div_(p, bottom)
+        newton = square * (square.sqrt() - 1) / slices.sums(p)
+        theta = torch.where(moving, theta + newton, theta)
+        moving = moving & (newton > tolerance * theta)
+    top = torch._foreach_mul(d, slices.spread(theta))
+    bottom = torch._foreach_add(top, limit)
+    torch._foreach_mul_(y, torch._foreach_div(top, bottom))
+    torch._foreach_mul_(y, slices.spread(active.to(t.dtype)))
+    return list((active | (t == 0)).split(slices.counts))
+
+
+def _start(
+    slices: _Slices, y: list[Tensor], d: list[Tensor], pull: tuple[Tensor, ...], t: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Return which groups are active, and a lower bound of each root theta: Newton's steps from 0 and from infinity."""
+    squares = torch._foreach_mul(pull, pull)
+    total = slices.sums(squares)
+    torch._foreach_mul_(squares, d)
+    weighted = slices.sums(squares)
+    flat = torch._foreach_mul(y, y)
+    plain = slices.sums(flat)
+    torch._foreach_div_(flat, d)
+    inverse = slices.sums(flat)
+    norm = total.sqrt()
+    active = norm > t
+    bound = torch.maximum((norm - t) * total / weighted, plain.sqrt() - t * inverse / plain)
+    return active, torch.where(active, bound, 1)
+
+
+def _like(ds: list[Tensor], ys: list[Tensor]) -> list[Tensor]:
+    """Return the metrics with the memory order of the centres."""
+    return [d if d.stride() == y.stride() else torch.empty_like(y).copy_(d) for d, y in zip(ds, ys, strict=True)]

@@ -1,0 +1,186 @@
+"""Param groups of a network: which axis of which weight the groups of a regularizer run over."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, fields, is_dataclass, replace
+from typing import Any
+
+from torch import nn
+from torch.nn.modules.conv import _ConvNd
+
+from manifold_id.optim.reshaped import Reshaped
+from manifold_id.regularizers.base import Regularizer
+from manifold_id.validation import unknown_name
+
+Choice = int | Regularizer | None
+Rule = Callable[[nn.Module, str, nn.Parameter], Choice]
+RULES = ("input_channel", "output_channel", "neuron")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What became of one parameter."""
+
+    name: str
+    module: str
+    shape: tuple[int, ...]
+    regularizer: Regularizer | None
+    also: tuple[str, ...] = ()  # other names of the same (tied) tensor
+
+    @property
+    def atoms(self) -> str:
+        """How many groups it has, in words."""
+        axis = getattr(self.regularizer, "axis", None)
+        if self.regularizer is None:
+            return "not regularized"
+        if axis is not None:
+            return f"{self.shape[axis]} groups along axis {axis}"
+        return repr(self.regularizer) if len(repr(self.regularizer)) < 60 else type(self.regularizer).__name__
+
+
+class ParameterGroups(list[dict[str, Any]]):
+    """A list of param groups, to be given to an optimizer; `entries` says what became of each parameter."""
+
+    entries: tuple[Entry, ...] = ()
+
+    def table(self) -> str:
+        """Return one line for each parameter: name, layer, shape, groups."""
+        rows = [
+            (e.name + "".join(f" = {other}" for other in e.also), e.module, str(e.shape), e.atoms) for e in self.entries
+        ]
+        widths = [max(len(row[i]) for row in rows) for i in range(3)]
+        lines = ["  ".join(cell.ljust(w) for cell, w in zip(row, [*widths, 0], strict=True)) for row in rows]
+        return "\n".join(line.rstrip() for line in lines)
+
+
+def group_parameters(
+    model: nn.Module, regularizer: Regularizer, by: str | Rule = "input_channel", verbose: bool = True
+) -> ParameterGroups:
+    """Return param groups for an optimizer: the weights, each with its regularizer, and the rest without one.
+
+    Biases, norm layers and parameters of layers that are not known are not regularized. For a regularizer without
+    groups (L1, NuclearNorm) `by` only chooses the weights. Each tensor is grouped once, under its first name.
+
+    Parameters
+    ----------
+    model
+        Any module; the layers known are Linear, ConvNd and ConvTransposeNd (grouped ones too), Embedding, RNN / LSTM /
+        GRU and their cells, MultiheadAttention.
+    regularizer
+        Such as GroupLasso(1e-3, axis=0): its axis is replaced, layer by layer. lam and weights stay.
+    by
+        "input_channel": one group for each input of the layer: axis 1 of Linear, convolution, recurrent and attention
+        weights; axis 0 of transposed convolutions and of Embedding (one group for each word).
+        "output_channel": one group for each output of the layer: axis 0 of Linear, convolution and attention weights;
+        axis 1 of transposed convolutions and of Embedding; in recurrent weights the rows of all gates of one unit.
+        "neuron": the outgoing weights of each neuron of fully connected layers (as "input_channel", but convolutions
+        are not regularized).
+        A function (module, parameter name within it, parameter) -> axis, or a regularizer, or None (not regularized).
+    verbose
+        Whether to print the table.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For an argument of the wrong kind, an unknown `by`, or a model without anything to regularize.
+    """
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"model={type(model).__name__} must be a torch.nn.Module")
+    if not isinstance(regularizer, Regularizer):
+        raise TypeError(f"regularizer={regularizer!r} must be a Regularizer such as GroupLasso(1e-3, axis=1)")
+    if not callable(by) and by not in RULES:
+        raise unknown_name("by", str(by), RULES)
+    names: dict[nn.Parameter, list[str]] = {}
+    chosen: dict[nn.Parameter, tuple[nn.Module, Regularizer | None]] = {}
+    for prefix, module in model.named_modules(remove_duplicate=True):
+        for name, p in module.named_parameters(recurse=False):
+            names.setdefault(p, []).append(f"{prefix}.{name}" if prefix else name)
+            if p not in chosen:
+                chosen[p] = module, _choose(module, name, p, regularizer, by)
+    if not any(own is not None for _, own in chosen.values()):
+        raise ValueError(f"by={by!r} finds no weight to regularize in {type(model).__name__}: give a function")
+    groups = ParameterGroups()
+    for own in dict.fromkeys(own for _, own in chosen.values()):
+        params = [(names[p][0], p) for p, (_, other) in chosen.items() if other == own]
+        groups.append({"params": params, "regularizer": own})
+    groups.entries = tuple(
+        Entry(names[p][0], type(module).__name__, tuple(p.shape), own, tuple(names[p][1:]))
+        for p, (module, own) in chosen.items()
+    )
+    if verbose:
+        print(groups.table())
+    return groups
+
+
+def _choose(
+    module: nn.Module, name: str, p: nn.Parameter, regularizer: Regularizer, by: str | Rule
+) -> Regularizer | None:
+    """Return the regularizer of one parameter."""
+    if callable(by):
+        choice = by(module, name, p)
+        if isinstance(choice, bool) or not (choice is None or isinstance(choice, (int, Regularizer))):
+            raise TypeError(f"by(...) returned {choice!r} for {name!r}: return an axis, a regularizer or None")
+    else:
+        choice = next(iter(_rule(module, name, p, regularizer, by)), None)
+    if choice is None or isinstance(choice, Regularizer):
+        return choice
+    if not -p.ndim <= choice < p.ndim:
+        raise ValueError(f"axis {choice} is out of range for {name!r} of shape {tuple(p.shape)}")
+    return _along(regularizer, choice % p.ndim, p.ndim)
+
+
+def _has_groups(regularizer: Regularizer) -> bool:
+    return is_dataclass(regularizer) and {"axis", "groups"} <= {f.name for f in fields(regularizer)}
+
+
+def _along(regularizer: Regularizer, axis: int, ndim: int, event_ndim: int | None = None) -> Regularizer | None:
+    """Return the regularizer with its groups along an axis; one without groups as it is, where it fits."""
+    if _has_groups(regularizer):
+        return replace(regularizer, groups=None, axis=axis, event_ndim=event_ndim)  # type: ignore[type-var]
+    return regularizer if (regularizer.event_ndim or 0) in (0, 1, ndim) else None
+
+
+def _rule(module: nn.Module, name: str, p: nn.Parameter, regularizer: Regularizer, by: str) -> Iterator[Choice]:
+    """Yield the choice for a weight of a known layer; nothing for all else."""
+    inputs = by != "output_channel"
+    if isinstance(module, _ConvNd):
+        if name == "weight" and by != "neuron":
+            yield _convolution(module, p, regularizer, inputs)
+    elif isinstance(module, nn.Embedding):
+        if name == "weight":
+            yield 0 if inputs else 1
+    elif isinstance(module, (nn.RNNBase, nn.RNNCellBase)):
+        if name.startswith("weight"):
+            gates = 1 if "weight_hr" in name else p.shape[0] // module.hidden_size
+            yield 1 if inputs else _rows(p, gates, regularizer)
+    elif isinstance(module, nn.MultiheadAttention):
+        if name.endswith("proj_weight"):
+            yield 1 if inputs else 0
+    elif isinstance(module, nn.Linear) and name == "weight":
+        yield 1 if inputs else 0
+
+
+def _convolution(module: _ConvNd, p: nn.Parameter, regularizer: Regularizer, inputs: bool) -> Choice:
+    """Return the choice for a convolution's weight: (out, in / g, ...), transposed (in, out / g, ...)."""
+    if inputs == module.transposed:
+        return 0
+    blocks = module.groups
+    if blocks == 1 or not _has_groups(regularizer):
+        return 1
+    if p.shape[0] == blocks and p.shape[1] == 1:  # depthwise: every filter is the whole group of its channel
+        return 0
+    shape = (blocks, p.shape[0] // blocks, *p.shape[1:])
+    inner = _along(regularizer, 1, p.ndim, event_ndim=p.ndim)
+    assert inner is not None
+    return Reshaped(inner, shape)
+
+
+def _rows(p: nn.Parameter, gates: int, regularizer: Regularizer) -> Choice:
+    """Return the choice for recurrent weights (gates * hidden, in), grouped by hidden unit."""
+    if gates == 1 or not _has_groups(regularizer):
+        return 0
+    inner = _along(regularizer, 1, 3)
+    assert inner is not None
+    return Reshaped(inner, (gates, math.prod(p.shape[:1]) // gates, p.shape[1]))

@@ -1,0 +1,37 @@
+"""An optimizer's state as tensors and numbers alone, and back, bit for bit."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+from torch.optim import Optimizer
+
+
+def written(state_dict: dict[str, Any]) -> dict[str, Any]:
+    """Replace each regularizer by its repr, so that the state loads with weights_only=True."""
+    for group in state_dict["param_groups"]:
+        group["regularizer"] = None if group["regularizer"] is None else repr(group["regularizer"])
+    return state_dict
+
+
+def check_regularizers(optimizer: Optimizer, state_dict: dict[str, Any]) -> None:
+    """Raise ValueError unless the optimizer has the regularizers that the state was saved with."""
+    pairs = zip(optimizer.param_groups, state_dict["param_groups"], strict=False)
+    for i, (own, saved) in enumerate(pairs):
+        text = None if own["regularizer"] is None else repr(own["regularizer"])
+        if saved.get("regularizer") != text:
+            raise ValueError(
+                f"param group {i} was saved with regularizer {saved.get('regularizer')}, the optimizer has {text}: "
+                "build it with the saved one, load, then assign group['regularizer']"
+            )
+
+
+def restore_tensors(optimizer: Optimizer, state_dict: dict[str, Any]) -> None:
+    """Copy the state's tensors in their own precision; torch casts them to the parameter's and shares their memory."""
+    numbers = [i for group in state_dict["param_groups"] for i in group["params"]]
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    for i, p in zip(numbers, parameters, strict=True):
+        for key, value in state_dict["state"].get(i, {}).items():
+            if isinstance(value, Tensor):
+                optimizer.state[p][key] = value.detach().to(p.device, copy=True)

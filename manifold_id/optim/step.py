@@ -1,0 +1,35 @@
+"""What one step works on, and its prox."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from torch import Tensor
+
+from manifold_id.regularizers.base import Regularizer
+
+
+class Step(NamedTuple):
+    """The numbers of one step of one parameter; parameters with equal numbers are updated together."""
+
+    prox: float  # the prox parameter tau: z = argmin_x tau psi(x) + |x - y|_d^2 / 2
+    blend: float  # c: the new point is (1 - c) w + c z
+    numbers: tuple[float, ...]  # what the method's own formulas need
+    flush: bool = False  # whether entries below the smallest normal number become 0
+
+
+class Slot(NamedTuple):
+    """One parameter in one step."""
+
+    w: Tensor  # the iterate: the parameter, or its float32 copy
+    g: Tensor
+    state: dict[str, Any]
+
+
+def proximal(regularizer: Regularizer | None, y: Tensor, step: float, d: Tensor | None) -> Tensor:
+    """Return argmin_x step psi(x) + |x - y|_d^2 / 2; y itself without a regularizer or at step 0."""
+    if regularizer is None or step == 0:
+        return y
+    z = regularizer.prox(y, step) if d is None else regularizer.prox_metric(y, step, d)
+    assert isinstance(z, Tensor)
+    return z

@@ -1,0 +1,331 @@
+"""The structure of a network's regularized tensors at every optimizer step, without waiting for the device."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from manifold_id.optim.base import ProximalOptimizer
+from manifold_id.optim.rmda import DualAveraging
+from manifold_id.regularizers.base import Regularizer
+from manifold_id.regularizers.product import Product
+from manifold_id.regularizers.sparse_group import SparseGroupLasso
+from manifold_id.regularizers.total_variation import TotalVariation
+from manifold_id.tracking import Trace
+from manifold_id.validation import integer, unknown_name
+
+
+class Layer(NamedTuple):
+    """One regularized tensor: its atoms are start .. stop - 1 of the trace."""
+
+    name: str
+    parameter: Tensor
+    regularizer: Regularizer
+    start: int
+    stop: int
+    axes: tuple[int, ...]  # the axes of one group where the groups run along an axis, else ()
+    free: Tensor | None  # bool (atoms,): the groups that are active even at 0; with `axes` only
+
+    def codes(self, x: Tensor) -> Tensor:
+        """Return regularizer.structure(x), flat; along an axis by extrema, several times faster than a search."""
+        if self.free is None:
+            return self.regularizer.structure(x).reshape(-1)
+        low, high = x.amin(self.axes), x.amax(self.axes)
+        return ((low != 0) | (high != 0) | self.free.to(x.device)).to(torch.int8)
+
+
+class OptimizerTracker:
+    """Records the structure of every regularized tensor, and of its proximal point, after each step of an optimizer.
+
+        tracker = ManifoldTracker(optimizer)          # from now on every optimizer.step() is recorded
+        ... train ...
+        tracker.trace.last_change                     # the step at which the network's structure settled
+        tracker.sparsity("conv2.weight")
+
+    A tensor is followed if its param group has a `regularizer`; a group of a plain torch optimizer may have that entry
+    too, and then names the atoms only. Steps that a gradient scaler skips are no steps. The bits of `block` steps are
+    packed on the device and fetched at once, so that there is one synchronization every `block` steps. The proximal
+    point is formed again only where it is not the parameter itself.
+
+    Parameters
+    ----------
+    optimizer
+        Any torch optimizer. Parameters added later are not followed.
+    block
+        Steps between two fetches, >= 1.
+
+    Attributes
+    ----------
+    layers
+        The tensors in the order of the trace's atoms; names are those of named parameters, else "group.place".
+    steps
+        The number of steps recorded.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `optimizer` is none, no group has a regularizer, or block < 1.
+    """
+
+    def __init__(self, optimizer: Optimizer, block: int = 64) -> None:
+        if not isinstance(optimizer, Optimizer):
+            raise TypeError(f"source={type(optimizer).__name__} must be a Regularizer or a torch optimizer")
+        self._block = integer("block", block, 1)
+        self.layers = _layers(optimizer)
+        self.steps = 0
+        self._signed = any(_signed(layer.regularizer) for layer in self.layers)
+        self._atoms = self.layers[-1].stop
+        row = self._row(lambda layer: layer.parameter.detach())
+        self._log = _PackedLog(_host(row)[0], self._atoms, self._signed)
+        self._prox_log: _PackedLog | None = None  # None as long as every proximal point was the parameter
+        self._rows = torch.empty((self._block, row.numel()), dtype=torch.uint8, device=row.device)
+        self._prox_rows = torch.empty_like(self._rows)
+        self._filled = 0
+        self._traces: tuple[Trace, Trace] | None = None
+        self._own: list[Layer] = []
+        self._hooks = (
+            optimizer.register_step_pre_hook(self._prepare),  # before a schedule's hook changes the momentum
+            optimizer.register_step_post_hook(self._record),
+        )
+
+    def remove(self) -> None:
+        """Follow no further steps; what is recorded stays."""
+        for hook in self._hooks:
+            hook.remove()
+
+    # ---------------------------------------------------------------- recording
+
+    def _prepare(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
+        self._own = [layer for layer in self.layers if _has_own_proximal_point(optimizer, layer.parameter)]
+
+    @torch.no_grad()
+    def _record(self, optimizer: Any, args: Any, kwargs: Any) -> None:
+        row = self._row(lambda layer: layer.parameter.detach())
+        if self._own and self._prox_log is None:
+            self._flush()
+            self._prox_log = self._log.copy()
+        self._rows[self._filled] = row
+        if self._own:
+            own = {id(layer.parameter) for layer in self._own}
+            row = self._row(
+                lambda e: optimizer.proximal_point(e.parameter) if id(e.parameter) in own else e.parameter.detach()
+            )
+        if self._prox_log is not None:
+            self._prox_rows[self._filled] = row
+        self._filled += 1
+        self.steps += 1
+        self._traces = None
+        if self._filled == self._block:
+            self._flush()
+
+    def _row(self, point: Callable[[Layer], Tensor]) -> Tensor:
+        """Return the packed codes of all tensors: a plane of active bits, then, if needed, one of the second kink."""
+        device = self.layers[0].parameter.device
+        codes = torch.cat([layer.codes(point(layer)).to(device) for layer in self.layers])
+        active = _pack(codes > 0)
+        return torch.cat([active, _pack(codes < 0)]) if self._signed else active
+
+    def _flush(self) -> None:
+        if self._filled:
+            first = self.steps - self._filled + 1
+            self._log.add(first, _host(self._rows[: self._filled]))
+            if self._prox_log is not None:
+                self._prox_log.add(first, _host(self._prox_rows[: self._filled]))
+        self._filled = 0
+
+    # ---------------------------------------------------------------- what is known
+
+    def _both(self) -> tuple[Trace, Trace]:
+        if self._traces is None:
+            self._flush()
+            first = self._log.trace(self.steps)
+            self._traces = first, first if self._prox_log is None else self._prox_log.trace(self.steps)
+        return self._traces
+
+    @property
+    def trace(self) -> Trace:
+        """The structure of the parameters at each step; step 0 is when the tracker was made."""
+        return self._both()[0]
+
+    @property
+    def prox_trace(self) -> Trace:
+        """The structure of the proximal points; the object `trace` itself if they were the parameters throughout."""
+        return self._both()[1]
+
+    def layer_trace(self, name: str, proximal: bool = False) -> Trace:
+        """Return the trace of one tensor alone; raises ValueError for an unknown name."""
+        layer = self._layer(name)
+        return self.part(self._both()[proximal], layer.start, layer.stop)
+
+    @staticmethod
+    def part(whole: Trace, start: int, stop: int) -> Trace:
+        """Return the trace of the atoms start .. stop - 1 of `whole` alone."""
+        keep = (whole.atom >= start) & (whole.atom < stop)
+        log = (whole.step[keep], whole.atom[keep] - start, whole.new[keep])
+        return Trace(whole.initial[start:stop], *log, steps=whole.steps)
+
+    def stabilized_at(self, name: str | None = None, proximal: bool = False) -> int:
+        """Return the last step at which the structure changed, of one tensor or (None) of all."""
+        return (self._both()[proximal] if name is None else self.layer_trace(name, proximal)).last_change
+
+    def sparsity(self, name: str | None = None, proximal: bool = False) -> float:
+        """Return the share of the atoms that are not active after the last step, of one tensor or (None) of all."""
+        trace = self._both()[proximal] if name is None else self.layer_trace(name, proximal)
+        return 1 - float(trace.active_count(trace.steps)) / trace.atoms
+
+    def reference(self, codes: Mapping[str, Any]) -> np.ndarray:
+        """Return one vector of codes, as Trace's methods take it, from the codes of each tensor by its name.
+
+        Raises
+        ------
+        ValueError
+            For an unknown or a missing name, or a wrong number of codes.
+        """
+        for name in codes:
+            self._layer(name)
+        parts = []
+        for layer in self.layers:
+            if layer.name not in codes:
+                raise ValueError(f"codes lack {layer.name!r}: give those of every regularized tensor")
+            part = np.asarray(codes[layer.name]).reshape(-1)
+            if len(part) != layer.stop - layer.start:
+                raise ValueError(
+                    f"codes of {layer.name!r} are {len(part)}, but it has {layer.stop - layer.start} atoms"
+                )
+            parts.append(part.astype(np.int8))
+        return np.concatenate(parts)
+
+    def _layer(self, name: str) -> Layer:
+        for layer in self.layers:
+            if layer.name == name:
+                return layer
+        raise unknown_name("tensor", name, [layer.name for layer in self.layers])
+
+    # ---------------------------------------------------------------- on disk
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return all that is recorded, as tensors and numbers."""
+        self._flush()
+        prox = None if self._prox_log is None else self._prox_log.state()
+        return {"steps": self.steps, "log": self._log.state(), "prox_log": prox}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a state; raises ValueError if its number of atoms is another."""
+        if state["log"]["last"].numel() != self._rows.shape[1]:
+            raise ValueError("state is that of other tensors: load it into a tracker of the same model and groups")
+        self._filled, self._traces = 0, None
+        self.steps = int(state["steps"])
+        self._log = _PackedLog.restore(state["log"], self._atoms, self._signed)
+        prox = state["prox_log"]
+        self._prox_log = None if prox is None else _PackedLog.restore(prox, self._atoms, self._signed)
+
+
+class _PackedLog:
+    """The changes so far, found by comparing packed rows."""
+
+    def __init__(self, row: np.ndarray, atoms: int, signed: bool) -> None:
+        self._atoms, self._signed = atoms, signed
+        self.first, self.last = row.copy(), row.copy()
+        self.step, self.atom, self.new = array("q"), array("i"), array("b")
+
+    def add(self, first: int, rows: np.ndarray) -> None:
+        """Take the rows of the steps first, first + 1, ..."""
+        changed = rows ^ np.concatenate([self.last[None], rows[:-1]])
+        if self._signed:
+            planes = changed.reshape(len(rows), 2, -1)
+            changed = planes[:, 0] | planes[:, 1]
+        at, byte = np.nonzero(changed)
+        if len(at):
+            which, bit = np.nonzero(np.unpackbits(changed[at, byte][:, None], axis=1))
+            row, byte = at[which], byte[which]
+            new = (rows[row, byte] >> (7 - bit)) & 1
+            if self._signed:
+                new = new.astype(np.int8) - ((rows[row, byte + changed.shape[1]] >> (7 - bit)) & 1).astype(np.int8)
+            self.step.frombytes((first + row).astype(np.int64).tobytes())
+            self.atom.frombytes((8 * byte + bit).astype(np.intc).tobytes())
+            self.new.frombytes(new.astype(np.int8).tobytes())
+        self.last = rows[-1].copy()
+
+    def trace(self, steps: int) -> Trace:
+        arrays = (np.array(self.step, np.int64), np.array(self.atom, np.int32), np.array(self.new, np.int8))
+        return Trace(self._codes(self.first), *arrays, steps=steps)
+
+    def _codes(self, row: np.ndarray) -> np.ndarray:
+        planes = row.reshape(2 if self._signed else 1, -1)
+        bits = np.unpackbits(planes, axis=1)[:, : self._atoms].astype(np.int8)
+        return bits[0] - bits[1] if self._signed else bits[0]
+
+    def copy(self) -> _PackedLog:
+        return _PackedLog.restore(self.state(), self._atoms, self._signed)
+
+    def state(self) -> dict[str, Tensor]:
+        arrays = {"first": self.first, "last": self.last}
+        arrays |= {"step": np.array(self.step, np.int64), "atom": np.array(self.atom, np.int32)}
+        arrays["new"] = np.array(self.new, np.int8)
+        return {name: torch.from_numpy(values.copy()) for name, values in arrays.items()}
+
+    @classmethod
+    def restore(cls, state: dict[str, Tensor], atoms: int, signed: bool) -> _PackedLog:
+        log = cls(state["first"].cpu().numpy(), atoms, signed)
+        log.last = state["last"].cpu().numpy().copy()
+        for name in ("step", "atom", "new"):
+            getattr(log, name).frombytes(state[name].cpu().numpy().tobytes())
+        return log
+
+
+def _layers(optimizer: Optimizer) -> tuple[Layer, ...]:
+    found: list[Layer] = []
+    for number, group in enumerate(optimizer.param_groups):
+        regularizer = group.get("regularizer")
+        if regularizer is None:
+            continue
+        names = group.get("param_names") or [f"{number}.{place}" for place in range(len(group["params"]))]
+        for name, p in zip(names, group["params"], strict=True):
+            start = found[-1].stop if found else 0
+            found.append(_layer(name, p, regularizer, start))
+    if not found:
+        raise ValueError("optimizer has no param group with a regularizer: there is no structure to follow")
+    return tuple(found)
+
+
+def _layer(name: str, p: Tensor, regularizer: Regularizer, start: int) -> Layer:
+    at_zero = regularizer.structure(torch.zeros_like(p))
+    axis = getattr(regularizer, "axis", None)
+    whole = isinstance(regularizer, Product) and axis is not None and regularizer.event_ndim in (None, p.ndim)
+    axes = tuple(i for i in range(p.ndim) if i != axis % p.ndim) if whole and axis is not None and p.ndim > 1 else ()
+    return Layer(name, p, regularizer, start, start + at_zero.numel(), axes, at_zero.reshape(-1) > 0 if axes else None)
+
+
+def _signed(regularizer: Regularizer) -> bool:
+    """Return whether codes may be negative, a second kink."""
+    inner = getattr(regularizer, "regularizer", regularizer)
+    return not isinstance(inner, (Product, SparseGroupLasso, TotalVariation))
+
+
+def _has_own_proximal_point(optimizer: Optimizer, p: Tensor) -> bool:
+    """Return whether the proximal point after this step may differ from the parameter."""
+    if not isinstance(optimizer, ProximalOptimizer):
+        return False
+    if type(optimizer)._proximal_point is ProximalOptimizer._proximal_point:
+        return False
+    return not (isinstance(optimizer, DualAveraging) and optimizer._group_of(p)["momentum"] == 1)
+
+
+def _pack(bits: Tensor) -> Tensor:
+    """Return the bits, eight in each byte, the first in the highest place, as np.packbits does."""
+    if bits.device.type == "cpu":
+        return torch.from_numpy(np.packbits(bits.numpy()))
+    padded = torch.nn.functional.pad(bits, (0, -len(bits) % 8)).reshape(-1, 8)
+    places = torch.tensor([128, 64, 32, 16, 8, 4, 2, 1], dtype=torch.uint8, device=bits.device)
+    return (padded * places).sum(dim=1, dtype=torch.uint8)
+
+
+def _host(rows: Tensor) -> np.ndarray:
+    """Return rows of bytes as an array on the host, (steps, bytes), that shares no memory with them."""
+    return np.atleast_2d(rows.cpu().numpy()).copy()

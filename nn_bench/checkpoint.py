@@ -1,0 +1,94 @@
+"""Checkpoints: weights as safetensors, all else as tensors and plain values; whole or not there at all."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+PREFIX = "checkpoint-"
+
+
+def weights_of(model: nn.Module) -> dict[str, Tensor]:
+    """Return the model's state on the CPU, contiguous; a tied tensor once, under its first name."""
+    seen: dict[int, str] = {}
+    found = {}
+    for name, value in model.state_dict(keep_vars=True).items():
+        if id(value) not in seen:
+            seen[id(value)] = name
+            found[name] = value.detach().cpu().contiguous()
+    return found
+
+
+def save_weights(model: nn.Module, path: Path) -> None:
+    """Write the weights to a safetensors file, atomically."""
+    part = path.with_name(f".part-{os.getpid()}-{path.name}")
+    try:
+        save_file(weights_of(model), part)
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def load_weights(model: nn.Module, path: Path) -> None:
+    """Load what `save_weights` wrote; raises ValueError if the file is damaged or of another model."""
+    try:
+        stored = load_file(path)
+    except SafetensorError as error:
+        raise ValueError(f"{path} holds no whole weights ({error}): train again") from error
+    expected = {name: value.shape for name, value in weights_of(model).items()}
+    if {name: value.shape for name, value in stored.items()} != expected:
+        raise ValueError(f"{path} holds the weights of another model: build that one")
+    model.load_state_dict(stored, strict=False)
+
+
+def save_checkpoint(folder: Path, epoch: int, model: nn.Module, state: dict[str, Any]) -> None:
+    """Write checkpoint `epoch` into the folder and remove the older ones once it is whole."""
+    target = folder / f"{PREFIX}{epoch:06d}"
+    part = Path(tempfile.mkdtemp(dir=folder, prefix=".part-"))
+    try:
+        save_file(weights_of(model), part / "weights.safetensors")
+        torch.save(state, part / "state.pt")
+        for file in part.iterdir():
+            with open(file, "rb") as stream:
+                os.fsync(stream.fileno())
+        shutil.rmtree(target, ignore_errors=True)
+        os.replace(part, target)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+    for old in folder.glob(f"{PREFIX}*"):
+        if old.name < target.name:
+            shutil.rmtree(old, ignore_errors=True)
+
+
+def load_checkpoint(folder: Path, model: nn.Module) -> dict[str, Any] | None:
+    """Load the newest checkpoint's weights into the model and return its state, None if there is none."""
+    found = sorted(folder.glob(f"{PREFIX}*"))
+    if not found:
+        return None
+    load_weights(model, found[-1] / "weights.safetensors")
+    state: dict[str, Any] = torch.load(found[-1] / "state.pt", weights_only=True, map_location="cpu")
+    return state
+
+
+def write_json(path: Path, values: Any) -> None:
+    """Write a JSON file, atomically."""
+    write_text(path, json.dumps(values, indent=1) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file, atomically."""
+    part = path.with_name(f".part-{os.getpid()}-{path.name}")
+    try:
+        part.write_text(text, encoding="utf-8")
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)

@@ -1,0 +1,135 @@
+"""`compare`: methods x seeds on one model and data set, from a TOML file; table, figures and report."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from manifold_id.validation import integer, unknown_name
+from nn_bench.config import TrainConfig, read_toml
+from nn_bench.data import load_images
+from nn_bench.result import TrainResult
+from nn_bench.training import train
+
+CONFIGS = Path(__file__).parent / "configs"
+_KEYS = ("base", "methods", "seeds", "tuning")
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Runs to be made: a config for each method, and the seeds; `tuning` says how the settings were found."""
+
+    name: str
+    methods: dict[str, TrainConfig]
+    seeds: tuple[int, ...]
+    tuning: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.methods:
+            raise ValueError("methods={} is empty: give at least one table [methods.NAME]")
+        if not self.seeds or len(set(self.seeds)) < len(self.seeds):
+            raise ValueError(f"seeds={list(self.seeds)} must be different numbers, at least one")
+        for seed in self.seeds:
+            integer("seeds", seed, 0)
+
+    @classmethod
+    def from_toml(cls, source: str | Path) -> Comparison:
+        """Read a file, or a built-in comparison by its name: see `builtin_names`.
+
+        The file has `seeds`, `tuning`, a table [base] of settings that all methods share, and a table [methods.NAME]
+        for each with its own (see TrainConfig).
+
+        Raises
+        ------
+        ValueError
+            For an unknown name, key or value; the file is named.
+        FileNotFoundError
+            If there is no such file.
+        """
+        path = Path(source)
+        if path.suffix != ".toml":
+            if str(source) not in builtin_names():
+                raise unknown_name("comparison", str(source), builtin_names())
+            path = CONFIGS / f"{source}.toml"
+        values = read_toml(path)
+        for key in values:
+            if key not in _KEYS:
+                raise unknown_name(f"{path}: key", key, _KEYS)
+        base = values.get("base", {})
+        methods = {}
+        for name, own in values.get("methods", {}).items():
+            given = {"method": name, **base, **own}
+            methods[name] = TrainConfig.from_dict(given, f"{path}: [methods.{name}]")
+        return cls(path.stem, methods, tuple(values.get("seeds", (0,))), values.get("tuning", ""))
+
+    def changed(self, seeds: int | None = None, epochs: int | None = None, **settings: Any) -> Comparison:
+        """Return the comparison with the first `seeds` seeds, another length, or other settings for all methods.
+
+        With another number of epochs the milestones move in proportion.
+        """
+        methods = {}
+        for name, config in self.methods.items():
+            changes = dict(settings)
+            if epochs is not None:
+                moved = {max(round(m * epochs / config.epochs), 1) for m in config.milestones}
+                changes |= {"epochs": epochs, "milestones": tuple(sorted(m for m in moved if m < epochs))}
+            methods[name] = config.changed(**changes)
+        own = self.seeds if seeds is None else self.seeds[: integer("seeds", seeds, 1)]
+        return Comparison(self.name, methods, own, self.tuning)
+
+    def run(self, out: str | os.PathLike[str], progress: bool = False) -> ComparisonResult:
+        """Make all runs, each in its folder METHOD-SEED of `out`; what is there already is read.
+
+        Raises
+        ------
+        ValueError
+            As `train` does.
+        """
+        folder = Path(out)
+        data = {config.data for config in self.methods.values()}
+        images = {name: load_images(name) for name in data}
+        runs = {}
+        for seed in self.seeds:  # seed by seed, so that a stopped comparison has all methods
+            for name, config in self.methods.items():
+                own = config.changed(seed=seed)
+                runs[name, seed] = train(own, folder / f"{name}-{seed}", images=images[own.data], progress=progress)
+        return ComparisonResult(self, folder, runs)
+
+
+@dataclass(frozen=True, eq=False)
+class ComparisonResult:
+    """The runs of a comparison by (method, seed)."""
+
+    comparison: Comparison
+    folder: Path
+    runs: dict[tuple[str, int], TrainResult]
+
+    def frame(self) -> pd.DataFrame:
+        """Return one row a run: method, seed, accuracy, sparsities, last change, flicker (of the last tenth)."""
+        rows = []
+        for (method, seed), run in self.runs.items():
+            row = {"method": method, "seed": seed, **{k: v for k, v in run.facts.items() if k != "layers"}}
+            for prefix, trace in (("", run.trace), ("prox_", run.prox_trace)):
+                start = 0 if trace is None else int(0.9 * trace.steps)
+                row[f"{prefix}flicker"] = float("nan") if trace is None else trace.flicker_rate(start)
+            rows.append(row)
+        return pd.DataFrame(rows)
+
+    def curves(self) -> pd.DataFrame:
+        """Return the logs of all runs, one row a run and epoch, with method and seed."""
+        parts = [run.history.assign(method=m, seed=s) for (m, s), run in self.runs.items()]
+        return pd.concat(parts, ignore_index=True)
+
+    def summary(self) -> pd.DataFrame:
+        """Return mean and standard deviation over the seeds of what `frame` has, one row a method."""
+        frame = self.frame().drop(columns="seed")
+        return frame.groupby("method", sort=False).agg(["mean", "std"])
+
+
+def builtin_names() -> list[str]:
+    """Return the names of the built-in comparisons."""
+    return sorted(path.stem for path in CONFIGS.glob("*.toml"))

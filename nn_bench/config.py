@@ -1,0 +1,191 @@
+"""TrainConfig: what one run is, checked before anything starts, from Python or a TOML file."""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any, Self
+
+from manifold_id import regularizers
+from manifold_id.methods.schedule import MOMENTUM_RULES
+from manifold_id.optim.groups import RULES
+from manifold_id.regularizers.base import Regularizer
+from manifold_id.validation import integer, real, unknown_name
+from nn_bench.data import SETS
+from nn_bench.methods import METHODS
+from nn_bench.models import MODELS
+
+PRECISIONS = ("float32", "float64", "bfloat16", "float16")
+DEVICES = ("auto", "cpu", "cuda")
+_PENALTIES = {name for name in regularizers.__all__ if name not in ("Regularizer", "Unpenalized", "Zero")}
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """One training run.
+
+    Parameters
+    ----------
+    model, data
+        Names: see nn_bench.models.MODELS and nn_bench.data.load_images.
+    method
+        An optimizer of manifold_id.optim ("RMDA", "ProxSGD", ...) or a baseline ("SGD", "MagnitudePruning", "RigL").
+    lr
+        >= 0.
+    options
+        The method's other arguments, such as {"momentum": 0.1}.
+    regularizer, lam, by
+        The regularizer's class with its strength, and what its groups are ("input_channel", "output_channel",
+        "neuron"). The baselines have no regularizer; for them it names the groups that are counted. None = no
+        structure.
+    epochs, batch_size
+        >= 1.
+    milestones, factor, restart, growth
+        The stages, in epochs: see manifold_id.optim.StageSchedule, whose `momentum` is `growth`.
+    augment
+        Whether training images are cropped at random and, where that makes sense, mirrored.
+    label_smoothing, clip
+        Of the cross entropy, in [0, 1); the largest norm of the gradient, 0 = no clipping.
+    init_scale
+        s of the random start of RDA (rda_init_); 0 = the model's own start.
+    retrain_from
+        The epoch after which zeros are frozen (adaptive sparse retraining); 0 = never.
+    train_rows, test_rows
+        Use the first images only; None = all.
+    seed
+        Of initialization, order and augmentation.
+    device, precision, channels_last, deterministic, compile
+        "auto" takes a GPU where there is one. bfloat16 and float16 are automatic mixed precision; float64 is exact
+        enough to compare runs. `deterministic`: only algorithms that give the same bits in every run.
+    tracked
+        Whether the structure is recorded at every step.
+    error_every
+        Epochs between two measurements of the gradient estimate's error against the full-data gradient; 0 = never.
+    checkpoint_every
+        Epochs between two checkpoints, >= 1.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For an unknown name (the nearest valid one is suggested) or a number out of range.
+    """
+
+    model: str = "lenet5"
+    data: str = "digits"
+    method: str = "RMDA"
+    lr: float = 0.1
+    options: dict[str, Any] = field(default_factory=dict)
+    regularizer: str | None = "GroupLasso"
+    lam: float = 1e-3
+    by: str = "input_channel"
+    epochs: int = 20
+    batch_size: int = 128
+    milestones: tuple[int, ...] = ()
+    factor: float = 0.1
+    restart: bool = True
+    growth: str = "constant"
+    augment: bool = False
+    label_smoothing: float = 0.0
+    clip: float = 0.0
+    init_scale: float = 0.0
+    retrain_from: int = 0
+    train_rows: int | None = None
+    test_rows: int | None = None
+    seed: int = 0
+    device: str = "auto"
+    precision: str = "float32"
+    channels_last: bool = False
+    deterministic: bool = True
+    compile: bool = False
+    tracked: bool = True
+    error_every: int = 0
+    checkpoint_every: int = 1
+
+    def __post_init__(self) -> None:
+        for name, valid in _NAMES.items():
+            value = getattr(self, name)
+            if value not in valid and not (name == "regularizer" and value is None):
+                raise unknown_name(name, value, valid)
+        for name in ("restart", "augment", "channels_last", "deterministic", "compile", "tracked"):
+            if not isinstance(getattr(self, name), bool):
+                raise TypeError(f"{name}={getattr(self, name)!r} must be True or False")
+        if not isinstance(self.options, dict) or not all(isinstance(key, str) for key in self.options):
+            raise TypeError(f"options={self.options!r} must be a table of the method's arguments")
+        for name, low in (("epochs", 1), ("batch_size", 1), ("checkpoint_every", 1), ("error_every", 0), ("seed", 0)):
+            integer(name, getattr(self, name), low)
+        integer("retrain_from", self.retrain_from, 0, self.epochs - 1)
+        for name in ("train_rows", "test_rows"):
+            if getattr(self, name) is not None:
+                integer(name, getattr(self, name), 1)
+        for name in ("lr", "lam", "clip", "init_scale"):
+            real(name, getattr(self, name), 0)
+        real("label_smoothing", self.label_smoothing, 0, 1 - 1e-12)
+        real("factor", self.factor, 0, 1, open_low=True)
+        object.__setattr__(self, "milestones", tuple(integer("milestones", m, 1) for m in self.milestones))
+        if any(b <= a for a, b in zip(self.milestones, self.milestones[1:], strict=False)):
+            raise ValueError(f"milestones={list(self.milestones)} must increase")
+        METHODS[self.method].check(self.options)
+        if self.method == "ProxSTORM" and self.precision == "float16":
+            raise ValueError("precision='float16': ProxSTORM takes two gradients a step: use bfloat16")
+
+    def psi(self) -> Regularizer | None:
+        """Return the regularizer, or None; its groups' axis is a placeholder that `group_parameters` replaces."""
+        if self.regularizer is None:
+            return None
+        made = getattr(regularizers, self.regularizer)
+        names = {f.name for f in fields(made)}
+        result = made(self.lam, axis=0) if "axis" in names else made(self.lam)
+        assert isinstance(result, Regularizer)
+        return result
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the settings as plain values; `from_dict` takes them back."""
+        return asdict(self) | {"milestones": list(self.milestones)}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any], where: str = "config") -> Self:
+        """Return the config with these settings; raises ValueError for a setting that does not exist."""
+        valid = [f.name for f in fields(cls)]
+        for key in values:
+            if key not in valid:
+                raise unknown_name(f"{where}: setting", key, valid)
+        given = dict(values)
+        if isinstance(given.get("milestones"), list):
+            given["milestones"] = tuple(given["milestones"])
+        return cls(**given)
+
+    @classmethod
+    def from_toml(cls, path: str | Path) -> Self:
+        """Read a TOML file whose keys are the parameters, with a table [options].
+
+        Raises
+        ------
+        ValueError
+            If it is no TOML or has an unknown key or value; the file is named.
+        """
+        return cls.from_dict(read_toml(path), str(path))
+
+    def changed(self, **settings: Any) -> Self:
+        """Return a copy with other settings, checked again."""
+        return replace(self, **settings)
+
+
+def read_toml(path: str | Path) -> dict[str, Any]:
+    """Return the values of a TOML file; raises ValueError, naming file and line, if it is none."""
+    try:
+        return tomllib.loads(Path(path).read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: {error}") from error
+
+
+_NAMES = {
+    "model": set(MODELS),
+    "data": set(SETS),
+    "method": set(METHODS),
+    "regularizer": _PENALTIES,
+    "by": set(RULES),
+    "growth": set(MOMENTUM_RULES),
+    "device": set(DEVICES),
+    "precision": set(PRECISIONS),
+}

@@ -1,0 +1,48 @@
+"""The methods that a run may name: the optimizers of manifold_id.optim, and the baselines."""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import dataclass
+from typing import Any
+
+from torch.optim import Optimizer
+
+from manifold_id.optim import OPTIMIZERS
+from manifold_id.validation import unknown_name
+from nn_bench.baselines import BASELINES
+
+_FIXED = {"self", "params", "lr", "regularizer", "gamma", "maximize", "total_steps"}
+
+
+@dataclass(frozen=True)
+class MethodEntry:
+    """One method: its class, and whether the regularizer enters its update."""
+
+    kind: type[Optimizer]
+    proximal: bool
+
+    def names(self) -> list[str]:
+        """Return the options of a run that it takes."""
+        return [name for name in inspect.signature(self.kind.__init__).parameters if name not in _FIXED]
+
+    def check(self, options: dict[str, Any]) -> None:
+        """Raise ValueError for an option that the method has not."""
+        for name in options:
+            if name not in self.names():
+                raise unknown_name(f"option of {self.kind.__name__}", name, self.names())
+
+    def build(self, groups: Any, lr: float, options: dict[str, Any], total_steps: int) -> Optimizer:
+        """Return the optimizer of these param groups; `total_steps` is the run's length, for what has a schedule."""
+        arguments = dict(options)
+        if isinstance(arguments.get("betas"), list):
+            arguments["betas"] = tuple(arguments["betas"])
+        if "total_steps" in inspect.signature(self.kind.__init__).parameters:
+            arguments["total_steps"] = total_steps
+        return self.kind(groups, lr=lr, **arguments)  # type: ignore[call-arg]
+
+
+METHODS: dict[str, MethodEntry] = {
+    **{name: MethodEntry(kind, True) for name, kind in OPTIMIZERS.items()},
+    **{name: MethodEntry(kind, False) for name, kind in BASELINES.items()},
+}

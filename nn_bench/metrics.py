@@ -1,0 +1,122 @@
+"""What a network is worth and how sparse it is: accuracy, exact zeros, error of the gradient estimate."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.optim import Optimizer
+
+from manifold_id.optim.base import ProximalOptimizer
+from nn_bench.data import Images
+from nn_bench.runtime import Runtime
+
+CHUNK = 1000  # images in one forward pass without gradients
+
+
+@torch.no_grad()
+def evaluate(model: nn.Module, images: Images, run: Runtime) -> tuple[float, float]:
+    """Return (accuracy, mean cross entropy) on the validation images, in evaluation mode."""
+    was_training = model.training
+    model.eval()
+    right, loss = 0, 0.0
+    for start in range(0, len(images.test), CHUNK):
+        labels = images.test_labels[start : start + CHUNK]
+        with run.autocast():
+            logits = model(images.normalized(images.test[start : start + CHUNK], run.dtype))
+        loss += float(functional.cross_entropy(logits.float(), labels, reduction="sum"))
+        right += int((logits.argmax(dim=1) == labels).sum())
+    model.train(was_training)
+    return right / len(images.test), loss / len(images.test)
+
+
+def regularized(optimizer: Optimizer) -> Iterator[tuple[Tensor, Any]]:
+    """Yield (parameter, regularizer) for the groups that have a regularizer."""
+    for group in optimizer.param_groups:
+        if group.get("regularizer") is not None:
+            for p in group["params"]:
+                yield p, group["regularizer"]
+
+
+def proximal_point(optimizer: Optimizer) -> Callable[[Tensor], Tensor]:
+    """Return the map from a parameter to its proximal point, itself for a method without one."""
+    return optimizer.proximal_point if isinstance(optimizer, ProximalOptimizer) else Tensor.detach
+
+
+@torch.no_grad()
+def sparsity(optimizer: Optimizer, proximal: bool = False) -> tuple[float, float]:
+    """Return the shares of inactive atoms (group sparsity) and of exact zeros among the regularized weights' entries.
+
+    Of the parameters, or of their proximal points. Both are 0 where nothing is regularized.
+    """
+    point = proximal_point(optimizer) if proximal else Tensor.detach
+    atoms = off = entries = zeros = 0
+    for p, regularizer in regularized(optimizer):
+        x = point(p)
+        codes = regularizer.structure(x)
+        atoms, off = atoms + codes.numel(), off + int((codes <= 0).sum())
+        entries, zeros = entries + x.numel(), zeros + int((x == 0).sum())
+    return off / max(atoms, 1), zeros / max(entries, 1)
+
+
+@contextmanager
+def at_proximal_point(optimizer: Optimizer) -> Iterator[None]:
+    """Put the proximal points in the place of the regularized and all other parameters, for a while."""
+    point = proximal_point(optimizer)
+    params = [p for group in optimizer.param_groups for p in group["params"]]
+    with torch.no_grad():
+        kept = [p.detach().clone() for p in params]
+        for p, z in [(p, point(p)) for p in params]:
+            p.copy_(z)
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            for p, old in zip(params, kept, strict=True):
+                p.copy_(old)
+
+
+def full_gradient(model: nn.Module, images: Images, run: Runtime, label_smoothing: float = 0.0) -> list[Tensor]:
+    """Return the gradient of the mean training loss (without augmentation) for every parameter; .grad stays as it is.
+
+    In evaluation mode, so that batch normalization and dropout are functions of the weights alone.
+    """
+    was_training = model.training
+    model.eval()
+    params = [p for p in model.parameters() if p.requires_grad]
+    total = [torch.zeros_like(p) for p in params]
+    for start in range(0, len(images.train), CHUNK):
+        labels = images.train_labels[start : start + CHUNK]
+        with run.autocast():
+            logits = model(images.normalized(images.train[start : start + CHUNK], run.dtype))
+        loss = functional.cross_entropy(logits, labels, label_smoothing=label_smoothing, reduction="sum")
+        for t, g in zip(total, torch.autograd.grad(loss / len(images.train), params, allow_unused=True), strict=True):
+            if g is not None:
+                t += g
+    model.train(was_training)
+    return total
+
+
+@torch.no_grad()
+def estimator_error(optimizer: Optimizer, model: nn.Module, exact: list[Tensor]) -> float:
+    """Return |estimate - gradient| / |gradient| over all parameters, right after the step that used the estimate.
+
+    `exact` is the full-data gradient at the point where the step's own gradient was taken. The estimate is that of
+    the method, or for methods that keep none the minibatch's gradient.
+    """
+    error = norm = 0.0
+    for p, g in zip([p for p in model.parameters() if p.requires_grad], exact, strict=True):
+        estimate: Tensor | None = p.grad
+        if isinstance(optimizer, ProximalOptimizer) and p.grad is not None:
+            try:
+                estimate = optimizer.gradient_estimate(p)
+            except NotImplementedError:
+                estimate = p.grad
+        if estimate is not None:
+            error += float((estimate - g).square().sum())
+            norm += float(g.square().sum())
+    return (error / norm) ** 0.5 if norm else 0.0

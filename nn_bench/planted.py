@@ -1,0 +1,174 @@
+"""Data whose true structure is known: inputs that do not matter, labels of a teacher network with zero groups."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from manifold_id.optim.tracking import OptimizerTracker
+from manifold_id.validation import integer, real
+from nn_bench.config import TrainConfig
+from nn_bench.data import Images
+from nn_bench.training import TrainResult, train
+
+
+@dataclass(frozen=True, eq=False)
+class PlantedImages:
+    """An image set and the codes of the groups that its labels depend on, by the name of a tensor.
+
+    `codes` holds int8 codes of those tensors of the student whose structure is determined; the others are free.
+    """
+
+    images: Images
+    codes: dict[str, np.ndarray]
+
+
+def irrelevant_inputs(
+    rows: int = 1000, inputs: int = 40, relevant: int = 10, classes: int = 4, noise: float = 0.0, seed: int = 0
+) -> PlantedImages:
+    """Return "images" of `inputs` x 1 x 1 pixels, of which only `relevant` ones decide the label.
+
+    The pixels are independent and uniform; the labels are the largest output of a random two-layer teacher, centred,
+    that sees the relevant pixels alone, and are replaced by random ones with probability `noise`. The student is the
+    `mlp`, whose first tensor "1.weight" has one column for each pixel: those of irrelevant pixels should be zero.
+    """
+    integer("relevant", relevant, 1, inputs)
+    source = torch.Generator().manual_seed(seed)
+    place = torch.randperm(inputs, generator=source)[:relevant].sort().values
+    hidden = torch.randn(inputs, 32, generator=source)
+    mask = torch.zeros(inputs, 1)
+    mask[place] = 1
+    layers = [hidden * mask, torch.randn(32, classes, generator=source)]
+    images, _ = _labelled(rows, (inputs, 1, 1), layers, noise, source)
+    codes = np.zeros(inputs, np.int8)
+    codes[place.numpy()] = 1
+    return PlantedImages(images, {"1.weight": codes})
+
+
+def irrelevant_channels(
+    rows: int = 600, channels: int = 8, relevant: int = 3, classes: int = 4, noise: float = 0.0, seed: int = 0
+) -> PlantedImages:
+    """Return images of 16 x 16 pixels with `channels`, of which only `relevant` ones decide the label.
+
+    Every image has one fixed pattern of its class in the relevant channels, under noise; the other channels hold noise
+    alone. The student is LeNet-5, whose "conv1.weight" has one group for each input channel.
+    """
+    integer("relevant", relevant, 1, channels)
+    real("noise", noise, 0, 1)
+    source = torch.Generator().manual_seed(seed)
+    place = torch.randperm(channels, generator=source)[:relevant].sort().values
+    patterns = torch.zeros(classes, channels, 16, 16)
+    patterns[:, place] = torch.randn(classes, relevant, 16, 16, generator=source)
+
+    def part(n: int) -> tuple[Tensor, Tensor]:
+        labels = torch.randint(classes, (n,), generator=source)
+        pixels = 127.5 + 40 * (0.5 * patterns[labels] + torch.randn(n, channels, 16, 16, generator=source))
+        return pixels.clamp(0, 255).to(torch.uint8), _flipped(labels, classes, noise, source)
+
+    images = _set(part(rows), part(max(rows // 2, 100)), classes, channels, 40 / 255)
+    codes = np.zeros(channels, np.int8)
+    codes[place.numpy()] = 1
+    return PlantedImages(images, {"conv1.weight": codes})
+
+
+def sparse_teacher(
+    rows: int = 1000, inputs: int = 30, units: int = 20, active: int = 5, classes: int = 4, seed: int = 0
+) -> tuple[PlantedImages, nn.Module]:
+    """Return data labelled by a teacher of the student's own form in which only `active` of the hidden units count.
+
+    The student (second value: input - units - classes, ReLU) starts near the teacher, at the teacher's weights plus
+    noise of a tenth of their size, so that its units are the teacher's units and "3.weight", one column for each of
+    them, has a known structure: the columns of the units that the teacher lacks should be zero.
+    """
+    integer("active", active, 1, units)
+    source = torch.Generator().manual_seed(seed)
+    place = torch.randperm(units, generator=source)[:active].sort().values
+    mask = torch.zeros(units)
+    mask[place] = 1
+    first = torch.randn(inputs, units, generator=source) / inputs**0.5
+    second = torch.randn(units, classes, generator=source) * mask[:, None]
+    images, mean = _labelled(rows, (inputs, 1, 1), [first, second], 0.0, source)
+    linear = nn.Linear(inputs, units), nn.Linear(units, classes)
+    student = nn.Sequential(nn.Flatten(), linear[0], nn.ReLU(), linear[1])
+    with torch.no_grad():
+        for layer, weight in zip(linear, (first, second), strict=True):
+            noise = 0.1 * weight.std() * torch.randn(weight.shape, generator=source)
+            layer.weight.copy_((weight + noise).T)
+        linear[0].bias.zero_()
+        linear[1].bias.copy_(-mean)
+    return PlantedImages(images, {"3.weight": mask.numpy().astype(np.int8)}), student
+
+
+@dataclass(frozen=True, eq=False)
+class Agreement:
+    """Precision and recall of the active groups of a planted tensor over the steps of a run.
+
+    `identified_at` is the step from which the structure is the planted one until the end, None if it is not at the end
+    or only for less than half of the run.
+    """
+
+    tensor: str
+    steps: np.ndarray
+    precision: np.ndarray
+    recall: np.ndarray
+    identified_at: int | None
+
+
+def run_planted(
+    config: TrainConfig, planted: PlantedImages, model: nn.Module | None = None, proximal: bool = True
+) -> tuple[TrainResult, list[Agreement]]:
+    """Train on planted data and compare the structure, of the proximal point or of the parameter, with the truth."""
+    result = train(dataclasses.replace(config, tracked=True), images=planted.images, model=model)
+    return result, [agreement(result, name, codes, proximal) for name, codes in planted.codes.items()]
+
+
+def agreement(
+    result: TrainResult, tensor: str, codes: np.ndarray, proximal: bool = True, points: int = 100
+) -> Agreement:
+    """Compare the structure of one tensor at `points` steps of a run with the true codes.
+
+    Raises
+    ------
+    ValueError
+        If the run was not tracked, has no such tensor, or the number of codes differs.
+    """
+    whole = result.prox_trace if proximal else result.trace
+    layers = {layer["name"]: layer for layer in result.facts["layers"]}
+    if whole is None or tensor not in layers:
+        raise ValueError(f"tensor={tensor!r} was not followed: choose one of {', '.join(layers) or 'a tracked run'}")
+    trace = OptimizerTracker.part(whole, layers[tensor]["start"], layers[tensor]["stop"])
+    steps = np.unique(np.linspace(0, trace.steps, points).round().astype(int))
+    precision, recall = trace.precision_recall(codes, steps)
+    return Agreement(tensor, steps, precision, recall, trace.identified_at(codes))
+
+
+def _labelled(
+    rows: int, shape: tuple[int, int, int], layers: list[Tensor], noise: float, source: torch.Generator
+) -> tuple[Images, Tensor]:
+    """Return uniform pixels with labels of a two-layer ReLU teacher, and the mean outputs, which are taken off."""
+    real("noise", noise, 0, 1)
+    tests = max(rows // 2, 100)
+    pixels = torch.randint(0, 256, (rows + tests, *shape), generator=source)
+    x = (pixels.reshape(rows + tests, -1) / 255 - 0.5) * 12**0.5
+    outputs = functional.relu(x @ layers[0]) @ layers[1]
+    classes = layers[1].shape[1]
+    mean = outputs.mean(dim=0)
+    labels = _flipped((outputs - mean).argmax(dim=1), classes, noise, source)
+    pixels = pixels.to(torch.uint8)
+    parts = (pixels[:rows], labels[:rows]), (pixels[rows:], labels[rows:])
+    return _set(*parts, classes, shape[0], 12**-0.5), mean
+
+
+def _flipped(labels: Tensor, classes: int, noise: float, source: torch.Generator) -> Tensor:
+    other = torch.randint(classes, labels.shape, generator=source)
+    return torch.where(torch.rand(labels.shape, generator=source) < noise, other, labels)
+
+
+def _set(train: tuple[Tensor, Tensor], test: tuple[Tensor, Tensor], classes: int, channels: int, std: float) -> Images:
+    scale = (0.5,) * channels, (std,) * channels
+    return Images("planted", *train, *test, classes, *scale, pad=0, flip=False)

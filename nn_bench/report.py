@@ -1,0 +1,121 @@
+"""report.html of one run or of a comparison, the page that convex studies have too."""
+
+from __future__ import annotations
+
+import platform
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from manifold_id import __version__
+from manifold_id.report import Picture, Section, Table, write
+from nn_bench.compare import ComparisonResult
+from nn_bench.figures import by_epoch
+from nn_bench.result import TrainResult
+
+_FIGURES = (
+    ("group_sparsity", "Group sparsity of the parameter", "share of groups that are zero"),
+    ("prox_group_sparsity", "Group sparsity of the proximal point", "share of groups that are zero"),
+    ("accuracy", "Validation accuracy", "accuracy"),
+    ("train_loss", "Training loss", "cross entropy"),
+)
+NOTE = (
+    "Group sparsity: share of the groups that are exactly zero, of the parameter and (prox) of its proximal point. "
+    "Last change: the step after which no group changed between zero and nonzero. "
+    "Flicker: changes a step in the last tenth of the run."
+)
+
+
+def write_run_report(result: TrainResult) -> Path:
+    """Write report.html into the run's folder and return its path; raises ValueError if it has none."""
+    if result.folder is None:
+        raise ValueError("the run has no folder: give out=... to train")
+    config, facts = result.config, result.facts
+    curves = result.history.assign(method=config.method, seed=config.seed)
+    title = f"{config.method} on {config.model} and {config.data}"
+    summary = [
+        f"{facts['epochs']} epochs of {facts['epoch_steps']} steps: validation accuracy {facts['accuracy']:.2%}, group "
+        f"sparsity {facts['group_sparsity']:.2%}, {facts['sparsity']:.2%} of the regularized weights exactly zero.",
+        _settled(facts),
+    ]
+    layers = [
+        [
+            layer["name"], str(layer["stop"] - layer["start"]), f"{layer['sparsity']:.3f}",
+            f"{layer['prox_sparsity']:.3f}", str(layer["stabilized_at"]), str(layer["prox_stabilized_at"]),
+        ]
+        for layer in facts["layers"]
+    ]  # fmt: skip
+    columns = ["tensor", "groups", "sparsity", "prox sparsity", "last change", "prox last change"]
+    table = Table(columns, layers, title="Structure by tensor", note=NOTE)
+    sections = [Section("Run", tables=[table], pictures=_pictures(curves)), _repeat({config.method: config.to_dict()})]
+    return write(result.folder / "report.html", title, summary, sections)
+
+
+def _settled(facts: dict[str, Any]) -> str:
+    if facts["stabilized_at"] is None:
+        return "The structure was not followed."
+    return (
+        f"The structure of the parameter last changed at step {facts['stabilized_at']} of {facts['steps']}, that of "
+        f"the proximal point at step {facts['prox_stabilized_at']}."
+    )
+
+
+def write_comparison_report(result: ComparisonResult) -> Path:
+    """Write report.html, runs.csv and curves.csv into the comparison's folder; return the report's path."""
+    comparison = result.comparison
+    first = next(iter(comparison.methods.values()))
+    result.frame().to_csv(result.folder / "runs.csv", index=False)
+    result.curves().to_csv(result.folder / "curves.csv", index=False)
+    summary = [
+        f"{len(comparison.methods)} methods on {first.model} and {first.data}, {len(comparison.seeds)} seeds each, "
+        f"{first.epochs} epochs.",
+        comparison.tuning,
+    ]
+    sections = [
+        Section("Comparison", tables=[comparison_table(result)], pictures=_pictures(result.curves())),
+        _repeat({name: config.to_dict() for name, config in comparison.methods.items()}),
+    ]
+    title = f"Networks: {comparison.name}"
+    return write(result.folder / "report.html", title, [text for text in summary if text], sections)
+
+
+def comparison_table(result: ComparisonResult) -> Table:
+    """Return one row a method: mean and standard deviation over the seeds."""
+    summary = result.summary()
+    shown = {
+        "accuracy": "accuracy",
+        "group_sparsity": "group sparsity",
+        "prox_group_sparsity": "prox group sparsity",
+        "sparsity": "zeros",
+        "stabilized_at": "last change",
+        "prox_stabilized_at": "prox last change",
+        "flicker": "flicker",
+        "prox_flicker": "prox flicker",
+    }
+    rows = [[str(method), *(_cell(row, column) for column in shown)] for method, row in summary.iterrows()]
+    return Table(["method", *shown.values()], rows, title="Mean and standard deviation over the seeds", note=NOTE)
+
+
+def _cell(row: pd.Series, column: str) -> str:
+    mean, deviation = row[column, "mean"], row[column, "std"]
+    if pd.isna(mean):
+        return ""
+    digits = 0 if "stabilized" in column else 3
+    return f"{mean:.{digits}f}" + ("" if pd.isna(deviation) else f" ± {deviation:.{digits}f}")
+
+
+def _pictures(curves: pd.DataFrame) -> list[Picture]:
+    return [Picture(by_epoch(curves, column, title, label), title) for column, title, label in _FIGURES]
+
+
+def _repeat(configs: dict[str, dict[str, Any]]) -> Section:
+    names = list(next(iter(configs.values())))
+    rows = [[name, *(str(config[name]) for config in configs.values())] for name in names]
+    versions = {"manifold-id": __version__, "python": platform.python_version(), "torch": version("torch")}
+    tables = [
+        Table(["setting", *configs], rows, title="Settings"),
+        Table(["package", "version"], [[k, v] for k, v in versions.items()], title="Versions"),
+    ]
+    return Section("How to repeat it", tables=tables)

@@ -1,0 +1,134 @@
+"""What a run leaves behind: a TrainResult, and the files of its folder."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from torch import nn
+from torch.optim import Optimizer
+
+from manifold_id.optim.tracking import OptimizerTracker
+from manifold_id.tracking import Trace
+from nn_bench.checkpoint import load_weights, save_weights, write_json
+from nn_bench.config import TrainConfig
+from nn_bench.data import Images, load_images
+from nn_bench.log import EpochLog
+from nn_bench.metrics import at_proximal_point, evaluate, sparsity
+from nn_bench.models import build_model
+from nn_bench.runtime import Runtime
+
+
+@dataclass(frozen=True, eq=False)
+class TrainResult:
+    """One finished (or stopped) run.
+
+    Attributes
+    ----------
+    facts
+        Plain values: accuracy, test_loss, group_sparsity (share of inactive atoms), sparsity (share of exact zeros in
+        the regularized weights), the same with the prefix prox_ for the proximal point (prox_accuracy: of the network
+        at that point), stabilized_at and prox_stabilized_at (the last step at which the structure changed, None where
+        it was not followed), steps, epoch_steps, epochs, seconds, and `layers`: name, start, stop, sparsity,
+        prox_sparsity, stabilized_at, prox_stabilized_at of each regularized tensor.
+    history
+        One row an epoch, as in log.csv.
+    trace, prox_trace
+        The structure at every step; None where it was not followed.
+    """
+
+    config: TrainConfig
+    facts: dict[str, Any]
+    history: pd.DataFrame
+    trace: Trace | None
+    prox_trace: Trace | None
+    model: nn.Module = field(repr=False)
+    folder: Path | None = None
+    leads: bool = True  # False in the other processes of torchrun, which write nothing
+
+    @property
+    def accuracy(self) -> float:
+        """The accuracy on the validation images."""
+        return float(self.facts["accuracy"])
+
+    @property
+    def group_sparsity(self) -> float:
+        """The share of the atoms that are not active."""
+        return float(self.facts["group_sparsity"])
+
+
+def finish(
+    config: TrainConfig,
+    folder: Path | None,
+    run: Runtime,
+    model: nn.Module,
+    images: Images,
+    optimizer: Optimizer,
+    tracker: OptimizerTracker | None,
+    log: EpochLog,
+    epoch: int,
+    epoch_steps: int,
+    seconds: float,
+) -> TrainResult:
+    """Measure the network and, if the run is complete, write the files of its folder."""
+    accuracy, test_loss = evaluate(model, images, run)
+    with at_proximal_point(optimizer):
+        prox_accuracy, _ = evaluate(model, images, run)
+    (groups, entries), (prox_groups, prox_entries) = sparsity(optimizer), sparsity(optimizer, proximal=True)
+    facts: dict[str, Any] = {
+        "accuracy": accuracy, "test_loss": test_loss, "prox_accuracy": prox_accuracy,
+        "group_sparsity": groups, "sparsity": entries,
+        "prox_group_sparsity": prox_groups, "prox_sparsity": prox_entries,
+        "stabilized_at": None, "prox_stabilized_at": None,
+        "steps": epoch * epoch_steps, "epoch_steps": epoch_steps, "epochs": epoch, "seconds": round(seconds, 3),
+        "layers": [],
+    }  # fmt: skip
+    trace = prox_trace = None
+    if tracker is not None:
+        trace, prox_trace = tracker.trace, tracker.prox_trace
+        facts["stabilized_at"], facts["prox_stabilized_at"] = trace.last_change, prox_trace.last_change
+        facts["layers"] = [
+            {
+                "name": layer.name, "start": layer.start, "stop": layer.stop,
+                "sparsity": tracker.sparsity(layer.name), "prox_sparsity": tracker.sparsity(layer.name, proximal=True),
+                "stabilized_at": tracker.stabilized_at(layer.name),
+                "prox_stabilized_at": tracker.stabilized_at(layer.name, proximal=True),
+            }
+            for layer in tracker.layers
+        ]  # fmt: skip
+    result = TrainResult(config, facts, pd.DataFrame(log.rows), trace, prox_trace, model, folder, run.leads)
+    if folder is not None and epoch == config.epochs:
+        save_weights(model, folder / "weights.safetensors")
+        if trace is not None and prox_trace is not None:
+            trace.save(folder / "trace.npz")
+            prox_trace.save(folder / "prox_trace.npz")
+        write_json(folder / "result.json", {"config": config.to_dict(), "facts": facts})  # last: it says all is there
+    return result
+
+
+def load_result(folder: Path, config: TrainConfig | None = None) -> TrainResult | None:
+    """Read a finished run's folder; None if there is none.
+
+    Raises
+    ------
+    ValueError
+        If it is a run of another config than the given one.
+    """
+    path = folder / "result.json"
+    if not path.is_file():
+        return None
+    stored = json.loads(path.read_text(encoding="utf-8"))
+    own = TrainConfig.from_dict(stored["config"], str(path))
+    if config is not None and own != config:
+        raise ValueError(f"out={str(folder)!r} holds a run of another config: choose another folder or remove it")
+    images = load_images(own.data)
+    model = build_model(own.model, images.shape, images.classes)
+    load_weights(model, folder / "weights.safetensors")
+    trace = prox_trace = None
+    if own.tracked and own.regularizer is not None:
+        trace, prox_trace = Trace.load(folder / "trace.npz"), Trace.load(folder / "prox_trace.npz")
+    history = pd.read_csv(folder / "log.csv")
+    return TrainResult(own, stored["facts"], history, trace, prox_trace, model, folder)

@@ -1,0 +1,235 @@
+"""`train`: one run, from a TrainConfig to a folder of results; a killed run goes on from its last checkpoint."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.optim import Optimizer
+
+from manifold_id.optim import ProxSTORM, SparseRetraining, StageSchedule, group_parameters, rda_init_
+from manifold_id.optim.tracking import OptimizerTracker
+from nn_bench.batches import Batch, batches, steps_per_epoch
+from nn_bench.checkpoint import load_checkpoint, save_checkpoint, write_json
+from nn_bench.config import TrainConfig
+from nn_bench.data import Images, load_images
+from nn_bench.guard import Guard
+from nn_bench.log import EpochLog, Progress
+from nn_bench.methods import METHODS
+from nn_bench.metrics import estimator_error, evaluate, full_gradient, sparsity
+from nn_bench.models import build_model
+from nn_bench.result import TrainResult, finish, load_result
+from nn_bench.runtime import Runtime, runtime
+
+
+def train(
+    config: TrainConfig,
+    out: str | os.PathLike[str] | None = None,
+    *,
+    images: Images | None = None,
+    model: nn.Module | None = None,
+    progress: bool = False,
+    stop_after: int | None = None,
+) -> TrainResult:
+    """Train a network and return what came of it.
+
+    Parameters
+    ----------
+    config
+        The run.
+    out
+        A folder for checkpoints, log (log.csv), weights (weights.safetensors), traces and result.json; None writes
+        nothing. A folder that holds a finished run of the same config is read, an unfinished one is gone on with: on
+        CPU, with the same number of threads, its final weights are bit for bit those of an uninterrupted run.
+    images, model
+        Own data and an own network in place of the config's; the model is trained in place.
+    progress
+        Whether to draw a progress bar on a terminal.
+    stop_after
+        Stop after this epoch, as if killed; the result is then that of the unfinished run.
+
+    Raises
+    ------
+    ValueError
+        If the folder holds a run of another config, the loss or a gradient is not finite (NotFiniteError: step and
+        tensor are named), or the model, data and regularizer do not fit each other.
+    FileNotFoundError
+        If the data are nowhere.
+    """
+    folder = None if out is None else Path(out)
+    if folder is not None and (done := load_result(folder, config)) is not None:
+        return done
+    with runtime(config) as run:
+        return _Trainer(config, folder, run, images, model).fit(progress, stop_after)
+
+
+class _Trainer:
+    """The objects of a run, and its loop."""
+
+    def __init__(
+        self, config: TrainConfig, folder: Path | None, run: Runtime, images: Images | None, model: nn.Module | None
+    ) -> None:
+        self.config, self.run = config, run
+        loaded = load_images(config.data) if images is None else images
+        self.images = loaded.limited(config.train_rows, config.test_rows).to(run.device)
+        torch.manual_seed(config.seed)
+        self.model = build_model(config.model, self.images.shape, self.images.classes) if model is None else model
+        if config.init_scale:
+            rda_init_(self.model, config.init_scale)
+        self.model.to(device=run.device, dtype=run.dtype)
+        if config.channels_last:
+            self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.epoch_steps = steps_per_epoch(config, self.images)
+        self.optimizer = self._optimizer()
+        self.schedule = StageSchedule(self.optimizer, config.milestones, config.factor, config.restart, config.growth)
+        self.scaler = torch.amp.GradScaler(run.device.type, enabled=config.precision == "float16")
+        follows = config.tracked and config.regularizer is not None
+        self.tracker = OptimizerTracker(self.optimizer) if follows else None
+        self.retraining: SparseRetraining | None = None
+        self.log = EpochLog()
+        self.epoch = 0
+        self.seconds = 0.0
+        self.folder = folder if run.leads else None
+        self._resume(folder)
+        self.forward: Any = run.wrapped(self.model)
+        if config.compile:
+            self.forward = torch.compile(self.forward)
+
+    def _optimizer(self) -> Optimizer:
+        config, psi = self.config, self.config.psi()
+        named = [(name, p) for name, p in self.model.named_parameters() if p.requires_grad]
+        groups: Any = [{"params": named, "regularizer": None}]
+        if psi is not None:
+            groups = group_parameters(self.model, psi, config.by, verbose=False)
+            for group in groups:
+                group["params"] = [(name, p) for name, p in group["params"] if p.requires_grad]
+            groups = [group for group in groups if group["params"]]
+        return METHODS[config.method].build(groups, config.lr, config.options, config.epochs * self.epoch_steps)
+
+    # ---------------------------------------------------------------- checkpoints
+
+    def _resume(self, folder: Path | None) -> None:
+        if folder is None:
+            return
+        if self.run.leads:
+            folder.mkdir(parents=True, exist_ok=True)
+        state = load_checkpoint(folder, self.model)
+        if state is None:
+            return
+        if state["config"] != self.config.to_dict():
+            raise ValueError(f"out={str(folder)!r} holds a run of another config: choose another folder or remove it")
+        self.epoch, self.seconds = state["epoch"], state["seconds"]
+        if self.config.retrain_from and self.epoch >= self.config.retrain_from:
+            self.retraining = SparseRetraining(self.optimizer, restart=False)
+            self.retraining.load_state_dict(state["retraining"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.schedule.load_state_dict(state["schedule"])
+        self.scaler.load_state_dict(state["scaler"])
+        if self.tracker is not None:
+            self.tracker.load_state_dict(state["tracker"])
+        self.log.rows = state["log"]
+
+    def _save(self) -> None:
+        if self.folder is None:
+            return
+        state = {
+            "config": self.config.to_dict(),
+            "epoch": self.epoch,
+            "seconds": self.seconds,
+            "optimizer": self.optimizer.state_dict(),
+            "schedule": self.schedule.state_dict(),
+            "scaler": self.scaler.state_dict(),
+            "tracker": None if self.tracker is None else self.tracker.state_dict(),
+            "retraining": None if self.retraining is None else self.retraining.state_dict(),
+            "log": self.log.rows,
+        }
+        save_checkpoint(self.folder, self.epoch, self.model, state)
+
+    # ---------------------------------------------------------------- the loop
+
+    def fit(self, progress: bool, stop_after: int | None) -> TrainResult:
+        """Run the epochs that are left and return the result."""
+        config = self.config
+        if self.folder is not None:
+            write_json(self.folder / "config.json", config.to_dict())
+        names, parameters = zip(*self.model.named_parameters(), strict=True)
+        guard = Guard(names, parameters, gradients=not self.scaler.is_enabled())
+        last = config.epochs if stop_after is None else min(stop_after, config.epochs)
+        with Progress(config.epochs * self.epoch_steps, progress and self.run.leads) as bar:
+            bar.skip(self.epoch * self.epoch_steps)
+            while self.epoch < last:
+                start = time.perf_counter()
+                row = self._one_epoch(self.epoch + 1, guard, bar)
+                self.epoch += 1
+                self.schedule.step()
+                if config.retrain_from == self.epoch:
+                    self.retraining = SparseRetraining(self.optimizer)
+                self.seconds += time.perf_counter() - start
+                self.log.add(row)
+                if self.folder is not None:
+                    self.log.write(self.folder)
+                if self.epoch % config.checkpoint_every == 0 or self.epoch == config.epochs:
+                    self._save()
+                bar.label(f"epoch {self.epoch}: accuracy {row['accuracy']:.3f}, groups off {row['group_sparsity']:.3f}")
+        return finish(
+            config, self.folder, self.run, self.model, self.images, self.optimizer, self.tracker, self.log, self.epoch,
+            self.epoch_steps, self.seconds,
+        )  # fmt: skip
+
+    def _one_epoch(self, epoch: int, guard: Guard, bar: Progress) -> dict[str, Any]:
+        """Take the steps of an epoch (from 1) and return its row of the log."""
+        config, run = self.config, self.run
+        torch.manual_seed((config.seed + 1) * 7_919 + epoch)  # of dropout: the same wherever a run goes on
+        self.model.train()
+        lr, momentum = self.optimizer.param_groups[0]["lr"], self.optimizer.param_groups[0].get("momentum", 1.0)
+        total = torch.zeros((), device=run.device)
+        measures = bool(config.error_every) and epoch % config.error_every == 0
+        error = float("nan")
+        for i, batch in enumerate(batches(config, self.images, run, epoch)):
+            measured = measures and i == self.epoch_steps - 1
+            exact = full_gradient(self.model, self.images, run, config.label_smoothing) if measured else None
+            loss = self._step(batch, (epoch - 1) * self.epoch_steps + i + 1, guard)
+            total += loss.detach() * len(batch.labels)
+            if exact is not None:
+                error = estimator_error(self.optimizer, self.model, exact)
+            bar.advance(1)
+        guard.check()
+        accuracy, test_loss = evaluate(self.model, self.images, run)
+        groups, entries = sparsity(self.optimizer)
+        prox_groups, prox_entries = sparsity(self.optimizer, proximal=True)
+        steps = epoch * self.epoch_steps
+        return {
+            "epoch": epoch, "step": steps, "lr": float(lr), "momentum": float(momentum),
+            "train_loss": float(total) * run.world / len(self.images.train),
+            "test_loss": test_loss, "accuracy": accuracy,
+            "group_sparsity": groups, "prox_group_sparsity": prox_groups,
+            "sparsity": entries, "prox_sparsity": prox_entries, "estimator_error": error,
+        }  # fmt: skip
+
+    def _step(self, batch: Batch, number: int, guard: Guard) -> Tensor:
+        """Take one optimizer step; return this process's loss."""
+        if isinstance(self.optimizer, ProxSTORM):  # asks for the gradient of the minibatch at two points
+            loss: Tensor = self.optimizer.step(lambda: self._gradient(batch, number, guard))
+            return loss
+        loss = self._gradient(batch, number, guard)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        return loss
+
+    def _gradient(self, batch: Batch, number: int, guard: Guard) -> Tensor:
+        """Put the minibatch's gradient into .grad (clipped, and under a scaler scaled) and return the loss."""
+        self.optimizer.zero_grad(set_to_none=True)
+        with self.run.autocast():
+            logits = self.forward(batch.images)
+            loss = functional.cross_entropy(logits, batch.labels, label_smoothing=self.config.label_smoothing)
+        self.scaler.scale(loss * batch.weight).backward()
+        if self.config.clip:
+            self.scaler.unscale_(self.optimizer)
+            nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip)
+        guard.watch(number, loss)
+        return loss

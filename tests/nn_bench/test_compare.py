@@ -1,0 +1,125 @@
+"""Comparisons and the commands."""
+
+import click.testing
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from small_networks import config, images
+
+import nn_bench.compare
+from nn_bench import commands
+from nn_bench.compare import Comparison, builtin_names
+from nn_bench.tuning import Trial, best_trial, tune
+
+torch.set_num_threads(1)
+SPEC = """
+seeds = [3, 5]
+tuning = "none"
+[base]
+model = "logistic"
+epochs = 4
+milestones = [2]
+lam = 0.02
+train_rows = 200
+[methods.RMDA]
+growth = "divide"
+options = { momentum = 0.1 }
+[methods.dense]
+method = "SGD"
+"""
+
+
+@pytest.fixture
+def spec(tmp_path):
+    path = tmp_path / "small.toml"
+    path.write_text(SPEC)
+    return path
+
+
+def test_a_comparison_has_a_row_for_each_run_and_a_report(spec, tmp_path):
+    comparison = Comparison.from_toml(spec)
+    assert comparison.methods["dense"].method == "SGD" and comparison.seeds == (3, 5)
+    result = comparison.run(tmp_path / "out")
+    frame = result.frame()
+    assert list(zip(frame["method"], frame["seed"], strict=True)) == [
+        ("RMDA", 3), ("dense", 3), ("RMDA", 5), ("dense", 5),
+    ]  # fmt: skip
+    assert (frame.loc[frame["method"] == "RMDA", "group_sparsity"] > 0.2).all()
+    assert (frame.loc[frame["method"] == "dense", "group_sparsity"] == 0).all()
+    assert len(result.curves()) == 16
+    summary = result.summary()
+    np.testing.assert_allclose(
+        summary.loc["RMDA", ("accuracy", "mean")], frame.loc[frame["method"] == "RMDA", "accuracy"].mean()
+    )
+    again = comparison.run(tmp_path / "out")
+    pd.testing.assert_frame_equal(again.frame(), frame)
+
+
+def test_the_command_writes_what_it_prints(spec, tmp_path):
+    runner = click.testing.CliRunner()
+    out = tmp_path / "results"
+    done = runner.invoke(commands.compare, [str(spec), "--out", str(out), "--seeds", "1", "--epochs", "2"])
+    assert done.exit_code == 0, done.output
+    assert "RMDA" in done.output and "group sparsity" in done.output
+    page = (out / "report.html").read_text()
+    assert "Group sparsity of the proximal point" in page and "train_rows" in page
+    assert len(pd.read_csv(out / "runs.csv")) == 2
+
+
+def test_the_train_command_prints_and_reports(tmp_path):
+    path = tmp_path / "run.toml"
+    path.write_text('model = "logistic"\nepochs = 2\nlam = 0.02\ntrain_rows = 200\ndevice = "cpu"\n')
+    done = click.testing.CliRunner().invoke(commands.train, [str(path), "--out", str(tmp_path / "run"), "--seed", "4"])
+    assert done.exit_code == 0, done.output
+    assert "group sparsity" in done.output and "last change" in done.output
+    assert "1.weight" in (tmp_path / "run" / "report.html").read_text()
+
+
+def test_builtin_comparisons_are_valid():
+    assert "lenet5-digits" in builtin_names()
+    for name in builtin_names():
+        comparison = Comparison.from_toml(name)
+        assert {"RMDA", "ProxSGD", "ProxSSI", "SGD"} <= set(comparison.methods)
+        assert comparison.tuning
+
+
+def test_milestones_move_with_the_epochs():
+    comparison = Comparison("x", {"a": config(epochs=10, milestones=(4, 8))}, (0,))
+    assert comparison.changed(epochs=5).methods["a"].milestones == (2, 4)
+    assert comparison.changed(epochs=1).methods["a"].milestones == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("seed = [1]\n[methods.RMDA]\n", r"key='seed' is not known: did you mean 'seeds'"),
+        ("[methods.RMDA]\nlamda = 1\n", r"\[methods\.RMDA\]: setting='lamda' is not known: did you mean 'lam'"),
+        ("[methods.RMDAA]\n", "method='RMDAA' is not known"),
+        ("seeds = [1, 1]\n[methods.RMDA]\n", "different numbers"),
+        ("seeds = [1]\n", "at least one table"),
+        ("seeds = [\n", r"bad\.toml: "),
+    ],
+)
+def test_mistakes_in_a_file_are_named(tmp_path, text, message):
+    path = tmp_path / "bad.toml"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=message):
+        Comparison.from_toml(path)
+
+
+def test_unknown_comparisons_are_refused(tmp_path):
+    with pytest.raises(ValueError, match="did you mean 'lenet5-digits'"):
+        Comparison.from_toml("lenet5-digit")
+    with pytest.raises(FileNotFoundError):
+        Comparison.from_toml(tmp_path / "none.toml")
+    assert nn_bench.compare.CONFIGS.is_dir()
+
+
+def test_tuning_takes_the_sparsest_of_the_accurate():
+    trials = [Trial(0.1, 1.0, 0.9, 0.5), Trial(0.1, 2.0, 0.8, 0.9), Trial(0.3, 1.0, 0.95, 0.4)]
+    assert best_trial(trials, 0.85) is trials[0]
+    assert best_trial(trials, 0.99) is trials[2]
+    chosen, tried = tune(config(model="logistic", epochs=2), [0.05, 0.1], [0.01, 0.1], 0.8, images())
+    assert len(tried) == 4
+    assert (chosen.lr, chosen.lam) == best_trial(tried, 0.8)[:2]

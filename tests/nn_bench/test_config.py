@@ -1,0 +1,125 @@
+"""TrainConfig, models and data."""
+
+import gzip
+import json
+import struct
+
+import numpy as np
+import pytest
+import torch
+
+from nn_bench.config import TrainConfig
+from nn_bench.data import SETS, _read_idx, augmented, load_images
+from nn_bench.files import ImageFile
+from nn_bench.models import MODELS, build_model
+
+torch.set_num_threads(1)
+
+
+@pytest.mark.parametrize(
+    ("settings", "error", "message"),
+    [
+        ({"model": "lenet"}, ValueError, "did you mean 'lenet5'"),
+        ({"data": "minst"}, ValueError, "did you mean 'mnist'"),
+        ({"method": "RMDa"}, ValueError, "did you mean 'RMDA'"),
+        ({"regularizer": "GroupLaso"}, ValueError, "did you mean 'GroupLasso'"),
+        ({"options": {"momentm": 0.1}}, ValueError, "did you mean 'momentum'"),
+        ({"lr": -1}, ValueError, "lr=-1 must be"),
+        ({"lr": float("nan")}, ValueError, "lr=nan must be"),
+        ({"epochs": 0}, ValueError, "epochs=0 must be at least 1"),
+        ({"batch_size": 1.5}, TypeError, "batch_size=1.5 must be an integer"),
+        ({"milestones": (3, 2)}, ValueError, "must increase"),
+        ({"augment": 1}, TypeError, "augment=1 must be True or False"),
+        ({"retrain_from": 20}, ValueError, "at most 19"),
+        ({"by": "channel"}, ValueError, "by='channel' is not known"),
+        ({"method": "ProxSTORM", "precision": "float16"}, ValueError, "use bfloat16"),
+        ({"device": "tpu"}, ValueError, "device='tpu' is not known"),
+    ],
+)
+def test_mistakes_are_one_clear_error(settings, error, message):
+    with pytest.raises(error, match=message):
+        TrainConfig(**settings)
+
+
+def test_a_config_goes_through_json_and_toml(tmp_path):
+    config = TrainConfig(milestones=(2, 5), options={"momentum": 0.1})
+    assert TrainConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
+    path = tmp_path / "a.toml"
+    path.write_text("milestones = [2, 5]\n[options]\nmomentum = 0.1\n")
+    assert TrainConfig.from_toml(path) == config
+    path.write_text("epoch = 3\n")
+    with pytest.raises(ValueError, match=r"a\.toml: setting='epoch' is not known: did you mean 'epochs'"):
+        TrainConfig.from_toml(path)
+
+
+PARAMETERS = {
+    "logistic": 30730, "mlp": 1748634, "lenet5": 657080, "lenet5-small": 83126, "vgg16-bn": 14724042,
+    "vgg19-bn": 20035018, "resnet18": 11173962, "resnet50": 23520842, "transformer": 141898,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", sorted(MODELS))
+def test_models_have_their_size_and_a_gradient_for_every_parameter(name):
+    model = build_model(name, (3, 32, 32), 10)
+    assert sum(p.numel() for p in model.parameters()) == PARAMETERS[name]
+    model(torch.randn(2, 3, 32, 32)).square().sum().backward()
+    assert all(p.grad is not None for p in model.parameters())
+
+
+def test_lenet5_has_the_published_layers():
+    shapes = [tuple(p.shape) for p in build_model("lenet5", (1, 28, 28), 10).parameters() if p.ndim > 1]
+    assert shapes == [(20, 1, 5, 5), (50, 20, 5, 5), (500, 800), (10, 500)]
+    shapes = [tuple(p.shape) for p in build_model("lenet5-small", (1, 28, 28), 10).parameters() if p.ndim > 1]
+    assert shapes == [(6, 1, 5, 5), (16, 6, 5, 5), (120, 400), (84, 120), (10, 84)]
+
+
+def test_digits_are_normalized_and_divided():
+    digits = load_images("digits")
+    assert (len(digits.train), len(digits.test), digits.shape) == (1438, 359, (1, 28, 28))
+    x = digits.normalized(digits.train)
+    assert abs(float(x.mean())) < 1e-3 and abs(float(x.std()) - 1) < 1e-3
+    with pytest.raises(ValueError, match="train_rows=1439 must be at most 1438"):
+        digits.limited(1439)
+
+
+def test_files_of_the_data_folder_are_read_where_there_is_one():
+    if any(file.local() is None for file in SETS["fashion-mnist"].files):
+        pytest.skip("needs the files of Fashion-MNIST in MANIFOLD_ID_DATA")
+    images = load_images("fashion-mnist")
+    assert images.train.shape == (60000, 1, 28, 28) and images.test.shape == (10000, 1, 28, 28)
+    assert images.train_labels.bincount().tolist() == [6000] * 10
+
+
+def test_a_damaged_file_and_a_missing_one_are_named(tmp_path, monkeypatch):
+    monkeypatch.setenv("MANIFOLD_ID_DATA", str(tmp_path))
+    (tmp_path / "x.bin").write_bytes(b"1")
+    with pytest.raises(ValueError, match="replace the damaged file"):
+        ImageFile("x.bin", "md5:00").fetch()
+    with pytest.raises(FileNotFoundError, match=r"put y\.bin into a folder"):
+        ImageFile("y.bin", "md5:00").fetch()
+    monkeypatch.setenv("MANIFOLD_ID_DATA", str(tmp_path / "none"))
+    with pytest.raises(FileNotFoundError, match="is not a folder"):
+        ImageFile("y.bin", "md5:00").fetch()
+
+
+def test_idx_files_are_read(tmp_path):
+    values = np.arange(12, dtype=np.uint8).reshape(3, 2, 2)
+    path = tmp_path / "a.gz"
+    path.write_bytes(gzip.compress(b"\0\0\x08\x03" + struct.pack(">3I", 3, 2, 2) + values.tobytes()))
+    np.testing.assert_array_equal(_read_idx(path), values)
+    path.write_bytes(gzip.compress(b"text"))
+    with pytest.raises(ValueError, match="no IDX file"):
+        _read_idx(path)
+
+
+def test_augmentation_crops_and_mirrors_each_image_by_itself():
+    source = torch.Generator().manual_seed(0)
+    image = torch.arange(1, 10, dtype=torch.uint8).reshape(1, 1, 3, 3).repeat(200, 1, 1, 1)
+    padded = torch.nn.functional.pad(image[0, 0], (1, 1, 1, 1))
+    crops = [padded[i : i + 3, j : j + 3] for i in range(3) for j in range(3)]
+    plain = {tuple(crop.reshape(-1).tolist()) for crop in crops}
+    mirrored = {tuple(crop.flip(1).reshape(-1).tolist()) for crop in crops}
+    seen = {tuple(x.reshape(-1).tolist()) for x in augmented(image, 1, False, source)}
+    assert seen == plain
+    seen = {tuple(x.reshape(-1).tolist()) for x in augmented(image, 1, True, source)}
+    assert seen == plain | mirrored

@@ -1,0 +1,70 @@
+"""Planted structure: the data are what they say, and RMDA finds the structure where ProxSGD does not."""
+
+import numpy as np
+import pytest
+import torch
+from small_networks import config
+from torch import nn
+
+from nn_bench.planted import agreement, irrelevant_channels, irrelevant_inputs, run_planted, sparse_teacher
+
+
+def student() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Flatten(), nn.Linear(40, 32), nn.ReLU(), nn.Linear(32, 4))
+
+
+def settings(**more):
+    stages = {"epochs": 15, "batch_size": 50, "milestones": (10,), "factor": 0.5}
+    return config(lr=0.2, lam=0.01, options={"momentum": 0.5}, **stages, **more)
+
+
+def test_rmda_finds_the_relevant_inputs_and_proxsgd_keeps_others():
+    planted = irrelevant_inputs()
+    result, (found,) = run_planted(settings(growth="divide"), planted, student())
+    assert found.precision[-1] == found.recall[-1] == 1
+    assert found.precision[0] == pytest.approx(0.25)  # at the start all 40 are active
+    assert result.prox_trace.structure_at(300)[:40].tolist() == planted.codes["1.weight"].tolist()
+    _, (other,) = run_planted(settings(method="ProxSGD"), planted, student())
+    assert other.precision[-1] < 0.6
+
+
+def test_labels_do_not_depend_on_irrelevant_inputs():
+    planted = irrelevant_inputs(rows=500, seed=3)
+    x = planted.images.train.reshape(500, 40).double()
+    on = planted.codes["1.weight"] > 0
+    y = planted.images.train_labels
+    spread = np.array([(torch.stack([x[y == k, j].mean() for k in range(4)])).std().item() for j in range(40)])
+    assert on.sum() == 10 and spread[on].mean() > 2 * spread[~on].mean()
+    again = irrelevant_inputs(rows=500, seed=3)
+    assert torch.equal(again.images.train, planted.images.train)
+
+
+def test_the_teacher_lies_near_the_student_and_classes_differ():
+    planted, model = sparse_teacher()
+    on = planted.codes["3.weight"] > 0
+    norms = model[3].weight.norm(dim=0).detach().numpy()
+    assert on.sum() == 5 and norms[on].min() > norms[~on].max()
+    x = planted.images.normalized(planted.images.test)
+    assert (model(x).argmax(1) == planted.images.test_labels).float().mean() > 0.7
+
+
+def test_the_teachers_units_are_found():
+    planted, model = sparse_teacher()
+    _, (found,) = run_planted(settings(method="ProxSGD"), planted, model)
+    assert found.precision[-1] > 0.8 and found.recall[-1] == 1
+
+
+def test_irrelevant_channels_hold_noise_alone():
+    planted = irrelevant_channels()
+    on = planted.codes["conv1.weight"] > 0
+    x, y = planted.images.train.double(), planted.images.train_labels
+    means = torch.stack([x[y == k].mean(dim=0) for k in range(4)]).std(dim=0).mean(dim=(1, 2)).numpy()
+    assert on.sum() == 3 and means[on].min() > 2 * means[~on].max()
+
+
+def test_a_tensor_that_was_not_followed_is_refused():
+    planted = irrelevant_inputs(rows=100)
+    result, _ = run_planted(config(epochs=1), planted, student())
+    with pytest.raises(ValueError, match="was not followed"):
+        agreement(result, "2.weight", np.ones(3))
