@@ -6,7 +6,6 @@ import contextlib
 import hashlib
 import json
 import os
-import secrets
 import tempfile
 import time
 from collections.abc import Callable, Iterable
@@ -15,9 +14,7 @@ from typing import Any
 
 import numpy as np
 
-_UMASK = os.umask(0o022)
-os.umask(_UMASK)
-PART = ".part-"  # prefix of a file that is being written; a killed process may leave one behind
+from manifold_id.files import PART, write_atomic, write_text
 
 
 class StoredFileError(Exception):
@@ -44,23 +41,10 @@ def key_of(description: dict[str, Any]) -> str:
     return digest(json.dumps(description, sort_keys=True, allow_nan=False))[:32]
 
 
-def write_atomic(path: Path, write: Callable[[Path], Any]) -> None:
-    """Call `write` with a temporary name beside `path`, then rename: `path` is at every moment old, absent or whole."""
-    part = path.with_name(f"{PART}{secrets.token_hex(8)}{path.suffix}")
-    try:
-        write(part)
-        part.chmod(0o666 & ~_UMASK)  # a writer that makes a temporary file of its own leaves it private
-        with open(part, "rb") as stream:
-            os.fsync(stream.fileno())
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
-
-
 def write_json(path: Path, value: Any) -> None:
     """Write a JSON file atomically; NaN and infinity are stored as null."""
     text = json.dumps(plain(value), indent=1, allow_nan=False) + "\n"
-    write_atomic(path, lambda part: part.write_text(text, encoding="utf-8"))
+    write_text(path, text)
 
 
 def read_json(path: Path) -> Any:

@@ -15,12 +15,12 @@ from convex_bench import engine
 from convex_bench.descriptions import SCHEMA, check_repr, describe_problem, describe_run
 from convex_bench.environment import versions
 from convex_bench.problem import Problem
-from convex_bench.progress import Bar
 from convex_bench.results import Results
 from convex_bench.storage import Store, StoredFileError, check_writable, key_of, write_json
 from convex_bench.stored_solution import load_solution, solve_and_save
 from convex_bench.summaries import summarize
 from manifold_id.methods.base import Method
+from manifold_id.progress import Bar
 from manifold_id.validation import integer, real
 
 CHUNK_SECONDS = 5.0  # a killed study loses at most about this much work

@@ -6,7 +6,6 @@ import io
 import itertools
 import os
 import re
-import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from html import escape
@@ -17,6 +16,8 @@ import matplotlib
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from matplotlib.figure import Figure
+
+from manifold_id.files import write_text
 
 
 @dataclass(frozen=True)
@@ -68,14 +69,7 @@ def write(path: str | os.PathLike[str], title: str, summary: Sequence[str], sect
         for number, section in enumerate(sections)
     ]
     page = environment.get_template("report.html").render(title=title, summary=summary, sections=parts)
-    target = Path(path)
-    part = target.with_name(f".part-{secrets.token_hex(6)}.html")
-    try:
-        part.write_text(page, encoding="utf-8")
-        os.replace(part, target)
-    finally:
-        part.unlink(missing_ok=True)
-    return target
+    return write_text(path, page)
 
 
 def _svg(picture: Picture, prefix: str) -> Markup:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import io
 import os
-import secrets
 import zipfile
 import zlib
 from pathlib import Path
 
 import numpy as np
+
+from manifold_id.files import write_atomic
 
 _LEVEL = 1  # of deflate: on packed logs higher levels take many times as long for a few percent
 _NAMES = ("initial", "new", "atom", "gap", "steps")
@@ -21,27 +22,22 @@ def write_arrays(path: str | os.PathLike[str], arrays: dict[str, np.ndarray]) ->
     Steps become the gaps between neighbours, gaps and atoms the narrowest unsigned type that holds them, and new codes
     that are all 0 or 1 single bits. The bytes depend on the arrays alone.
     """
-    target = Path(path)
     gap = np.diff(arrays["step"], prepend=0)
     new = arrays["new"]
     if ((new == 0) | (new == 1)).all():
         new = np.packbits(new == 1)
     packed = {"initial": arrays["initial"], "new": new, "steps": arrays["steps"]}
     packed |= {"gap": _narrow(gap), "atom": _narrow(arrays["atom"])}
-    part = target.with_name(f".part-{secrets.token_hex(6)}.npz")
-    try:
-        with open(part, "xb") as stream:
-            with zipfile.ZipFile(stream, "w") as archive:
-                for key in _NAMES:
-                    content = io.BytesIO()
-                    np.lib.format.write_array(content, packed[key], allow_pickle=False)
-                    entry = zipfile.ZipInfo(f"{key}.npy")  # dated 1980: equal traces are equal files
-                    archive.writestr(entry, content.getbuffer(), zipfile.ZIP_DEFLATED, _LEVEL)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(part, target)
-    finally:
-        part.unlink(missing_ok=True)
+
+    def write(part: Path) -> None:
+        with zipfile.ZipFile(part, "x") as archive:
+            for key in _NAMES:
+                content = io.BytesIO()
+                np.lib.format.write_array(content, packed[key], allow_pickle=False)
+                entry = zipfile.ZipInfo(f"{key}.npy")  # dated 1980: equal traces are equal files
+                archive.writestr(entry, content.getbuffer(), zipfile.ZIP_DEFLATED, _LEVEL)
+
+    write_atomic(path, write)
 
 
 def read_arrays(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:

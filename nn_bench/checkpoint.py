@@ -14,6 +14,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from manifold_id.files import write_atomic, write_text
+
 PREFIX = "checkpoint-"
 
 
@@ -30,12 +32,7 @@ def weights_of(model: nn.Module) -> dict[str, Tensor]:
 
 def save_weights(model: nn.Module, path: Path) -> None:
     """Write the weights to a safetensors file, atomically."""
-    part = path.with_name(f".part-{os.getpid()}-{path.name}")
-    try:
-        save_file(weights_of(model), part)
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
+    write_atomic(path, lambda part: save_file(weights_of(model), part))
 
 
 def load_weights(model: nn.Module, path: Path) -> None:
@@ -82,13 +79,3 @@ def load_checkpoint(folder: Path, model: nn.Module) -> dict[str, Any] | None:
 def write_json(path: Path, values: Any) -> None:
     """Write a JSON file, atomically."""
     write_text(path, json.dumps(values, indent=1) + "\n")
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a text file, atomically."""
-    part = path.with_name(f".part-{os.getpid()}-{path.name}")
-    try:
-        part.write_text(text, encoding="utf-8")
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)

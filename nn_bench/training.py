@@ -14,12 +14,13 @@ from torch.optim import Optimizer
 
 from manifold_id.optim import ProxSTORM, SparseRetraining, StageSchedule, group_parameters, rda_init_
 from manifold_id.optim.tracking import OptimizerTracker
+from manifold_id.progress import Bar
 from nn_bench.batches import Batch, batches, steps_per_epoch
 from nn_bench.checkpoint import load_checkpoint, save_checkpoint, write_json
 from nn_bench.config import TrainConfig
 from nn_bench.data import Images, load_images
 from nn_bench.guard import Guard
-from nn_bench.log import EpochLog, Progress
+from nn_bench.log import EpochLog
 from nn_bench.methods import METHODS
 from nn_bench.metrics import estimator_error, evaluate, full_gradient, sparsity
 from nn_bench.models import build_model
@@ -160,7 +161,7 @@ class _Trainer:
         names, parameters = zip(*self.model.named_parameters(), strict=True)
         guard = Guard(names, parameters, gradients=not self.scaler.is_enabled())
         last = config.epochs if stop_after is None else min(stop_after, config.epochs)
-        with Progress(config.epochs * self.epoch_steps, progress and self.run.leads) as bar:
+        with Bar(config.epochs * self.epoch_steps, progress and self.run.leads) as bar:
             bar.skip(self.epoch * self.epoch_steps)
             while self.epoch < last:
                 start = time.perf_counter()
@@ -181,7 +182,7 @@ class _Trainer:
             self.epoch_steps, self.seconds,
         )  # fmt: skip
 
-    def _one_epoch(self, epoch: int, guard: Guard, bar: Progress) -> dict[str, Any]:
+    def _one_epoch(self, epoch: int, guard: Guard, bar: Bar) -> dict[str, Any]:
         """Take the steps of an epoch (from 1) and return its row of the log."""
         config, run = self.config, self.run
         torch.manual_seed((config.seed + 1) * 7_919 + epoch)  # of dropout: the same wherever a run goes on

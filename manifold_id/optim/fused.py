@@ -34,7 +34,7 @@ def supports(w: Tensor, regularizer: Regularizer | None) -> bool:
 class Unit:
     """A part of a tensor that one thread treats at a time: whole groups, as (rows, width) of its memory."""
 
-    __slots__ = ("d", "inner", "limits", "rows", "slot", "span", "width", "y")
+    __slots__ = ("inner", "limits", "rows", "slot", "span", "width")
 
     def __init__(self, slot: Slot, rows: int, row: int, start: int, width: int, inner: int, limits: Any) -> None:
         self.slot = slot
@@ -96,11 +96,26 @@ def _shrink(unit: Unit, y: np.ndarray, d: np.ndarray | None) -> None:
             kernels.shrink_entries_metric(y, d, unit.limits)
 
 
+class Scratch:
+    """The arrays y and d of one thread, kept from step to step: fresh memory would cost as much as a pass over it."""
+
+    def __init__(self) -> None:
+        self._bytes = np.empty((2, 0), np.uint8)
+
+    def take(self, i: int, size: int, kind: Any) -> np.ndarray:
+        """Return array i (0 or 1) with `size` entries of a dtype, its values arbitrary."""
+        need = size * np.dtype(kind).itemsize
+        if self._bytes.shape[1] < need:
+            self._bytes = np.empty((2, need + 64 - need % 64), np.uint8)
+        return self._bytes[i, :need].view(kind)
+
+
 class FusedStep:
     """Runs the kernels; holds the threads."""
 
     def __init__(self) -> None:
         self._pool: ThreadPoolExecutor | None = None
+        self._scratches: dict[int, Scratch] = {}
 
     def run(self, optimizer: ProximalOptimizer, group: dict[str, Any], step: Step, slots: list[Slot]) -> None:
         """Compute one step for all slots."""
@@ -108,7 +123,7 @@ class FusedStep:
         units = [unit for slot in slots for unit in _units(slot, group["regularizer"], step.prox)]
         threads = torch.get_num_threads()
         if sum(unit.rows * unit.width for unit in units) < _THREADED or threads == 1:
-            _work(optimizer, step, units)
+            _work(optimizer, step, units, self._scratch(0))
         else:
             self._share(optimizer, step, units, threads)
         for unit in units:
@@ -124,24 +139,27 @@ class FusedStep:
             least = loads.index(min(loads))
             shares[least].append(unit)
             loads[least] += unit.rows * unit.width
-        for _ in self._pool.map(lambda share: _work(optimizer, step, share), shares):
+        scratch = [self._scratch(i) for i in range(threads)]
+        for _ in self._pool.map(lambda i: _work(optimizer, step, shares[i], scratch[i]), range(threads)):
             pass
 
+    def _scratch(self, i: int) -> Scratch:
+        return self._scratches.setdefault(i, Scratch())
 
-def _work(optimizer: ProximalOptimizer, step: Step, units: list[Unit]) -> None:
+
+def _work(optimizer: ProximalOptimizer, step: Step, units: list[Unit], scratch: Scratch) -> None:
     """Treat the units one after the other."""
     if not units:
         return
     kind = flat(units[0].slot.w).dtype.type
     numbers = tuple(kind(x) for x in step.numbers)
     blend, tiny = kind(step.blend), kind(np.finfo(kind).tiny if step.flush else 0)
-    size = max(unit.rows * unit.width for unit in units)
-    scratch, metric = np.empty(size, kind), np.empty(size if optimizer.metric else 0, kind)
+    scratch.take(0, max(unit.rows * unit.width for unit in units), kind)  # grow once, for the largest
     none = np.empty(0, kind)
     for unit in units:
-        y = scratch[: unit.rows * unit.width]
+        y = scratch.take(0, unit.rows * unit.width, kind)
         if optimizer.metric:
-            d = metric[: y.size]
+            d = scratch.take(1, y.size, kind)
             optimizer._fused(unit.slot, numbers, y, d, unit.span)
             _shrink(unit, y, d)
         elif isinstance(unit.limits, np.ndarray):  # the groups' norms come with the centre, their factors with the end

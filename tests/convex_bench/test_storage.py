@@ -11,9 +11,9 @@ from convex_bench.storage import (
     digest,
     key_of,
     read_json,
-    write_atomic,
     write_json,
 )
+from manifold_id.files import write_atomic
 
 
 def _text(content):

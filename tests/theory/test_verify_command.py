@@ -5,9 +5,9 @@ import json
 import pytest
 from click.testing import CliRunner
 
+from convex_bench.commands import verify
 from convex_bench.theorems import QUICK, load_check, registry
 from convex_bench.theorems.check import Check
-from convex_bench.theorems.commands import verify
 from convex_bench.theorems.verify import verify as run
 
 NAME = "one-step-certificate"

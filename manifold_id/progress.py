@@ -1,4 +1,4 @@
-"""The progress bar of a study: steps done, speed, time left over all of its runs."""
+"""The progress bar of long work: steps done and time left over all of it."""
 
 from __future__ import annotations
 

@@ -1,0 +1,37 @@
+"""Files that are written whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+PART = ".part-"  # prefix of a file that is being written; a killed process may leave one behind
+
+_UMASK = os.umask(0o022)
+os.umask(_UMASK)
+
+
+def write_atomic(path: str | os.PathLike[str], write: Callable[[Path], Any]) -> Path:
+    """Call `write` with a temporary name beside `path`, then rename: `path` is at every moment old, absent or whole.
+
+    Returns the path. What `write` raises is passed on, and no file is left behind.
+    """
+    target = Path(path)
+    part = target.with_name(f"{PART}{secrets.token_hex(8)}{target.suffix}")
+    try:
+        write(part)
+        part.chmod(0o666 & ~_UMASK)  # a writer that makes a temporary file of its own leaves it private
+        with open(part, "rb") as stream:
+            os.fsync(stream.fileno())
+        os.replace(part, target)
+    finally:
+        part.unlink(missing_ok=True)
+    return target
+
+
+def write_text(path: str | os.PathLike[str], text: str) -> Path:
+    """Write a UTF-8 text file atomically and return its path."""
+    return write_atomic(path, lambda part: part.write_text(text, encoding="utf-8"))
