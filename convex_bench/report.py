@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from convex_bench.result_tables import logrank_table, rate_table, study_tables
+from convex_bench.result_tables import logrank_table, median_table, rate_table, study_tables
 from convex_bench.results import Results
 from convex_bench.storage import key_of, write_json
 from manifold_id import __version__, plots
@@ -41,6 +41,7 @@ def write_report(results: Results, *, again: bool = True) -> Path:
             sections.append(_problem_section(results, name, tables[name], facts[name], mine))
             more = [
                 certificate_table(solutions[name], facts[name]),
+                median_table(results, name),
                 rate_table(results, name),
                 logrank_table(results, name),
             ]

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from convex_bench.results import Results
 from manifold_id.report import Table
-from manifold_id.statistics import Estimate, logrank, median_time, proportion, rate
+from manifold_id.statistics import Estimate, logrank, median, median_time, proportion, rate
 
 NOTE = (
     "Intervals: 95 %, exact for the share of seeds, Kaplan-Meier with log-log bands for the median step; the other "
@@ -63,6 +63,29 @@ def _fitting(table: Table, width: int) -> list[list[int]]:
             parts.append([0])
         parts[-1].append(i)
     return parts
+
+
+def median_table(results: Results, problem: str) -> Table:
+    """Return medians over the seeds with their intervals: last errors of either kind apart, and the end of the run."""
+    names = ("last_change", "last_false_positive", "last_false_negative", "estimator_error", "suboptimality")
+    frame = results.frame()
+    rows = []
+    for method, runs in frame[frame["problem"] == problem].groupby("method", sort=False):
+        rows.append([str(method), *(_median(runs[n], ",.0f" if n.startswith("last") else ".2e") for n in names)])
+    note = (
+        "95 % intervals of order statistics; of the seeds where it ever happened. A false positive is an active atom "
+        "that is inactive in the certified solution: margin and noise decide when the last one is. A false negative "
+        "is the reverse: the smallest active norm and the step size do."
+    )
+    return Table(["method", *(n.replace("_", " ") for n in names)], rows, title="Medians over the seeds", note=note)
+
+
+def _median(values: pd.Series, form: str) -> str:
+    estimate = median(values)
+    if math.isnan(estimate.value):
+        return "never"
+    interval = f" [{estimate.low:{form}}, {estimate.high:{form}}]" if math.isfinite(estimate.low) else ""
+    return f"{estimate.value:{form}}{interval}"
 
 
 def rate_table(results: Results, problem: str) -> Table:

@@ -8,10 +8,10 @@ import pytest
 from rich.console import Console
 
 from convex_bench import Problem, Study
-from convex_bench.result_tables import logrank_table, rate_table, study_tables, terminal_tables
+from convex_bench.result_tables import logrank_table, median_table, rate_table, study_tables, terminal_tables
 from manifold_id.methods import RMDA, ProxSGD
 from manifold_id.regularizers import GroupLasso
-from manifold_id.statistics import median_time, proportion
+from manifold_id.statistics import median, median_time, proportion
 
 
 @pytest.fixture(scope="module")
@@ -44,6 +44,19 @@ def test_numbers(results):
         assert shown[method]["median step"].startswith(
             "not reached" if np.isinf(time.value) else f"{time.value:,.0f} ["
         )
+
+
+def test_medians_have_intervals_and_keep_the_two_kinds_of_errors_apart(results):
+    frame = results.frame()
+    shown = cells(median_table(results, "[toy]"))
+    for method, runs in frame.groupby("method"):
+        for name in ("last_false_positive", "last_false_negative"):
+            value, low, high = median(runs[name])
+            expected = "never" if np.isnan(value) else f"{value:,.0f}"
+            if np.isfinite(low):
+                expected += f" [{low:,.0f}, {high:,.0f}]"
+            assert shown[method][name.replace("_", " ")] == expected
+    assert not frame.last_false_positive.equals(frame.last_false_negative)
 
 
 def test_a_proximal_point_that_differs_has_columns_of_its_own(results):
