@@ -26,6 +26,8 @@ $(BIN)/python:
 
 $(VENV)/.core: pyproject.toml constraints.txt | $(BIN)/python
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e .
+	@echo "compiling the kernels once; they are cached"
+	$(BIN)/manifold-id study --seeds 1 --steps 10 --out $(VENV)/warm-up >/dev/null
 	touch $@
 
 $(VENV)/.all: pyproject.toml constraints.txt | $(BIN)/python
