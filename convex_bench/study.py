@@ -6,6 +6,7 @@ import os
 import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -183,7 +184,8 @@ class Study:
         files = {"trace.npz": run.trace.save, "curves.parquet": pd.DataFrame(run.curves).to_parquet}
         if run.prox_trace is not run.trace:
             files["prox_trace.npz"] = run.prox_trace.save
-        store.save(key, record, files)
+        with ThreadPoolExecutor(1) as writer:  # Ctrl-C reaches the main thread alone: what is being written is finished
+            writer.submit(store.save, key, record, files).result()
 
     def _record(self, problem_keys: dict[str, str], runs: dict[str, Any], command: str | None) -> dict[str, Any]:
         """Return the content of study.json."""
