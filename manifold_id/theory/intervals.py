@@ -3,21 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
 
 import numpy as np
 
-from manifold_id.statistics import proportion
+from manifold_id.statistics import Estimate, proportion
 
 Array = np.ndarray
-
-
-class Slope(NamedTuple):
-    """A fitted number with its percentile interval."""
-
-    value: float
-    low: float
-    high: float
 
 
 def clopper_pearson(successes: int, trials: int, confidence: float = 0.99) -> tuple[float, float]:
@@ -33,7 +24,9 @@ def log_slope(x: Array, y: Array) -> float:
     return float(np.polyfit(np.log(x), np.log(y), 1)[0])
 
 
-def bootstrap(statistic: Callable[[Array], float], seeds: int, *, confidence: float = 0.99, draws: int = 400) -> Slope:
+def bootstrap(
+    statistic: Callable[[Array], float], seeds: int, *, confidence: float = 0.99, draws: int = 400
+) -> Estimate:
     """Return statistic(all seeds) and its percentile interval over `draws` resamples of the seeds.
 
     `statistic` takes an index array of seeds, with repeats. The resampling has a fixed generator of its own, so that a
@@ -43,4 +36,4 @@ def bootstrap(statistic: Callable[[Array], float], seeds: int, *, confidence: fl
     values = [statistic(rng.integers(0, seeds, seeds)) for _ in range(draws)]
     tail = (1 - confidence) / 2
     low, high = np.quantile(values, [tail, 1 - tail])
-    return Slope(statistic(np.arange(seeds)), float(low), float(high))
+    return Estimate(statistic(np.arange(seeds)), float(low), float(high))
