@@ -1,4 +1,4 @@
-"""The commands `manifold-id train | compare`; torch is imported when a command runs."""
+"""The commands `manifold-id train | compare | tune`; torch is imported when a command runs."""
 
 from __future__ import annotations
 
@@ -92,3 +92,29 @@ def compare(
     for row in (table.columns, *table.rows):
         click.echo("  ".join(str(cell).ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
     click.echo(f"report: {write_comparison_report(result)}")
+
+
+@click.command()
+@click.argument("spec", default="lenet5-digits")
+@click.option("--out", type=click.Path(), help="Folder of the trials.  [default: results/tune-NAME]")
+@click.option("--threads", type=click.IntRange(min=1), help="Threads of torch.")
+def tune(spec: str, out: str | None, threads: int | None) -> None:
+    """Choose learning rate and lambda of every method of a comparison, by an equal budget for all.
+
+    SPEC is a TOML file or the name of a built-in comparison; its [tuning] table and grids say what is tried. The test
+    images are not seen. A stopped search goes on where it was.
+    """
+    import torch
+
+    from nn_bench.compare import Comparison
+    from nn_bench.tuning import chosen
+
+    if threads is not None:
+        torch.set_num_threads(threads)
+    comparison = Comparison.from_toml(spec)
+    folder = Path(out or Path("results") / f"tune-{comparison.name}")
+    trials = comparison.search(folder, progress=True)
+    assert comparison.tuning is not None
+    click.echo(comparison.tuned_by())
+    click.echo(chosen(trials, comparison.tuning.drop).to_string(index=False))
+    click.echo(f"all {len(trials)} trials: {folder / 'trials.csv'}")

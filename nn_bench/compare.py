@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from nn_bench.config import TrainConfig, read_toml
 from nn_bench.data import load_images
 from nn_bench.result import TrainResult
 from nn_bench.training import train
+from nn_bench.tuning import Tuning, check_grids, points, search
 
 CONFIGS = Path(__file__).parent / "configs"
 _KEYS = ("base", "methods", "seeds", "tuning")
@@ -21,14 +22,22 @@ _KEYS = ("base", "methods", "seeds", "tuning")
 
 @dataclass(frozen=True)
 class Comparison:
-    """Runs to be made: a config for each method, and the seeds; `tuning` says how the settings were found."""
+    """Runs to be made: a config for each method, and the seeds.
+
+    `grids` holds for each method the values of lr and lam from which the config's were chosen, by the rule `tuning`.
+    """
 
     name: str
     methods: dict[str, TrainConfig]
     seeds: tuple[int, ...]
-    tuning: str = ""
+    tuning: Tuning | None = None
+    grids: dict[str, dict[str, list[float]]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        check_grids(self.grids)
+        if self.tuning is not None and set(self.grids) != set(self.methods):
+            missing = ", ".join(name for name in self.methods if name not in self.grids)
+            raise ValueError(f"{self.name}: with [tuning] every method needs a grid: {missing} has none")
         if not self.methods:
             raise ValueError("methods={} is empty: give at least one table [methods.NAME]")
         if not self.seeds or len(set(self.seeds)) < len(self.seeds):
@@ -40,8 +49,9 @@ class Comparison:
     def from_toml(cls, source: str | Path) -> Comparison:
         """Read a file, or a built-in comparison by its name: see `builtin_names`.
 
-        The file has `seeds`, `tuning`, a table [base] of settings that all methods share, and a table [methods.NAME]
-        for each with its own (see TrainConfig).
+        The file has `seeds`, a table [base] of settings that all methods share, a table [methods.NAME] for each with
+        its own (see TrainConfig) and, if they can be tuned, a table [tuning] (see Tuning) and in each method's table a
+        `grid` such as { lr = [0.1, 0.3], lam = [1e-4, 1e-3] }.
 
         Raises
         ------
@@ -60,11 +70,14 @@ class Comparison:
             if key not in _KEYS:
                 raise unknown_name(f"{path}: key", key, _KEYS)
         base = values.get("base", {})
-        methods = {}
+        methods, grids = {}, {}
         for name, own in values.get("methods", {}).items():
+            if "grid" in own:
+                grids[name] = own.pop("grid")
             given = {"method": name, **base, **own}
             methods[name] = TrainConfig.from_dict(given, f"{path}: [methods.{name}]")
-        return cls(path.stem, methods, tuple(values.get("seeds", (0,))), values.get("tuning", ""))
+        tuning = Tuning.from_dict(values["tuning"], str(path)) if "tuning" in values else None
+        return cls(path.stem, methods, tuple(values.get("seeds", (0,))), tuning, grids)
 
     def changed(self, seeds: int | None = None, epochs: int | None = None, **settings: Any) -> Comparison:
         """Return the comparison with the first `seeds` seeds, another length, or other settings for all methods.
@@ -73,13 +86,26 @@ class Comparison:
         """
         methods = {}
         for name, config in self.methods.items():
-            changes = dict(settings)
-            if epochs is not None:
-                moved = {max(round(m * epochs / config.epochs), 1) for m in config.milestones}
-                changes |= {"epochs": epochs, "milestones": tuple(sorted(m for m in moved if m < epochs))}
-            methods[name] = config.changed(**changes)
+            moved = config if epochs is None else config.shortened(epochs)
+            methods[name] = moved.changed(**settings)
         own = self.seeds if seeds is None else self.seeds[: integer("seeds", seeds, 1)]
-        return Comparison(self.name, methods, own, self.tuning)
+        return replace(self, methods=methods, seeds=own)
+
+    def tuned_by(self) -> str:
+        """Return a sentence on how the settings were found, "" if the file does not say."""
+        return "" if self.tuning is None else self.tuning.describe(len(points(next(iter(self.grids.values())))))
+
+    def search(self, out: str | os.PathLike[str], progress: bool = False) -> pd.DataFrame:
+        """Make the trials of all grids; see nn_bench.tuning.search.
+
+        Raises
+        ------
+        ValueError
+            If the comparison has no [tuning] or no grids.
+        """
+        if self.tuning is None or not self.grids:
+            raise ValueError(f"comparison={self.name!r} can't be tuned: give it a table [tuning] and grids")
+        return search(self.methods, self.grids, self.tuning, out, progress)
 
     def run(self, out: str | os.PathLike[str], progress: bool = False) -> ComparisonResult:
         """Make all runs, each in its folder METHOD-SEED of `out`; what is there already is read.

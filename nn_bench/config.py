@@ -170,6 +170,11 @@ class TrainConfig:
         """Return a copy with other settings, checked again."""
         return replace(self, **settings)
 
+    def shortened(self, epochs: int) -> Self:
+        """Return a copy of another length, whose milestones move in proportion."""
+        moved = {max(round(m * epochs / self.epochs), 1) for m in self.milestones}
+        return self.changed(epochs=epochs, milestones=tuple(sorted(m for m in moved if m < epochs)))
+
 
 def read_toml(path: str | Path) -> dict[str, Any]:
     """Return the values of a TOML file; raises ValueError, naming file and line, if it is none."""

@@ -71,7 +71,7 @@ def write_comparison_report(result: ComparisonResult) -> Path:
     summary = [
         f"{len(comparison.methods)} methods on {first.model} and {first.data}, {len(comparison.seeds)} seeds each, "
         f"{first.epochs} epochs.",
-        comparison.tuning,
+        comparison.tuned_by(),
     ]
     sections = [
         Section("Comparison", tables=[comparison_table(result)], pictures=_pictures(result.curves())),

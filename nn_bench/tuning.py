@@ -1,48 +1,148 @@
-"""Learning rate and lambda of a method by an equal budget for all: the same number of points, one short run each."""
+"""Learning rate and lambda of every method by an equal budget, judged on training images that are held out.
+
+The test images, on which a comparison reports, are not seen.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+import itertools
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
 
+import pandas as pd
+
+from manifold_id.files import write_text
+from manifold_id.validation import integer, real, unknown_name
 from nn_bench.config import TrainConfig
-from nn_bench.data import Images
+from nn_bench.data import Images, load_images
 from nn_bench.training import train
 
+_TUNED = ("lr", "lam")
 
-class Trial(NamedTuple):
-    """One run of the search."""
 
+@dataclass(frozen=True)
+class Tuning:
+    """How settings are chosen.
+
+    Every point of a method's grid is trained once with `seed` for `epochs` epochs on the first `train_rows` training
+    images and judged on the last `held_out` ones. Of the points at most `drop` less accurate than the best of all
+    methods, a method takes the one with the largest group sparsity; if it has none, its most accurate one.
+
+    Raises
+    ------
+    ValueError
+        For a number out of range.
+    """
+
+    epochs: int
+    train_rows: int
+    held_out: int
+    drop: float
+    seed: int = 100
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "train_rows", "held_out"):
+            integer(f"tuning.{name}", getattr(self, name), 1)
+        integer("tuning.seed", self.seed, 0)
+        real("tuning.drop", self.drop, 0, 1)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any], where: str) -> Tuning:
+        """Make one from a table of a TOML file; raises ValueError for an unknown or missing key."""
+        names = [f.name for f in fields(cls)]
+        for key in values:
+            if key not in names:
+                raise unknown_name(f"{where}: tuning", key, names)
+        missing = [name for name in names[:-1] if name not in values]
+        if missing:
+            raise ValueError(f"{where}: [tuning] lacks {', '.join(missing)}: give all of {', '.join(names[:-1])}")
+        return cls(**values)
+
+    def describe(self, points: int) -> str:
+        """Return one sentence for a report."""
+        return (
+            f"Learning rate and lambda by an equal budget: {points} points a method, each trained once (seed "
+            f"{self.seed}) for {self.epochs} epochs on {self.train_rows} images and judged on {self.held_out} held-out "
+            f"training images; taken is the sparsest point at most {100 * self.drop:g} percentage points less accurate "
+            "than the best of all."
+        )
+
+    def split(self, images: Images) -> Images:
+        """Return the set in which held-out training images take the place of the test images.
+
+        Raises
+        ------
+        ValueError
+            If the set has fewer than train_rows + held_out training images.
+        """
+        total = len(images.train)
+        integer("tuning.train_rows + tuning.held_out", self.train_rows + self.held_out, 2, total)
+        rest = replace(images, test=images.train[-self.held_out :], test_labels=images.train_labels[-self.held_out :])
+        return rest.limited(self.train_rows)
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One run of the search; `lam` is nan for a method without regularizer."""
+
+    method: str
     lr: float
     lam: float
     accuracy: float
     group_sparsity: float
 
 
-def tune(
-    config: TrainConfig, lrs: Sequence[float], lams: Sequence[float], floor: float, images: Images | None = None
-) -> tuple[TrainConfig, list[Trial]]:
-    """Return the config with the best of the pairs lrs x lams, and all trials.
+def points(grid: Mapping[str, Iterable[float]]) -> list[dict[str, float]]:
+    """Return all combinations of a grid such as {"lr": [...], "lam": [...]}."""
+    return [dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())]
 
-    Best is the largest group sparsity among the trials whose accuracy is at least `floor`; if none is, the largest
-    accuracy.
+
+def check_grids(grids: Mapping[str, Mapping[str, list[float]]]) -> None:
+    """Raise ValueError for a grid of something else than lr and lam, or for grids of different sizes."""
+    for method, grid in grids.items():
+        for name in grid:
+            if name not in _TUNED:
+                raise unknown_name(f"[methods.{method}] grid", name, _TUNED)
+    sizes = {method: len(points(grid)) for method, grid in grids.items()}
+    if len(set(sizes.values())) > 1:
+        given = ", ".join(f"{method} {size}" for method, size in sizes.items())
+        raise ValueError(f"the grids have different numbers of points ({given}): the budget must be equal for all")
+
+
+def search(
+    methods: Mapping[str, TrainConfig],
+    grids: Mapping[str, Mapping[str, list[float]]],
+    tuning: Tuning,
+    out: str | os.PathLike[str],
+    progress: bool = False,
+) -> pd.DataFrame:
+    """Train every point of every grid and return the trials, one row each; they are also written to out/trials.csv.
+
+    A trial whose folder in `out` is complete is read, so that a stopped search goes on.
     """
-    trials = list(_trials(config, lrs, lams, images))
-    best = best_trial(trials, floor)
-    return config.changed(lr=best.lr, lam=best.lam), trials
+    folder, rows = Path(out), []
+    images = {name: tuning.split(load_images(name)) for name in {config.data for config in methods.values()}}
+    for method, grid in grids.items():
+        for point in points(grid):
+            config = methods[method].shortened(tuning.epochs).changed(seed=tuning.seed, tracked=False, **point)
+            place = folder / "-".join([method, *(f"{name}{value:g}" for name, value in point.items())])
+            done = train(config, place, images=images[config.data], progress=progress)
+            lam = point.get("lam", float("nan"))
+            rows.append(Trial(method, config.lr, lam, done.accuracy, done.group_sparsity))
+            table = pd.DataFrame(rows)
+            write_text(folder / "trials.csv", table.to_csv(index=False))
+    return table
 
 
-def best_trial(trials: Iterable[Trial], floor: float) -> Trial:
-    """Return the sparsest trial of those at least as accurate as `floor`, else the most accurate one."""
-    tried = list(trials)
-    enough = [trial for trial in tried if trial.accuracy >= floor]
-    if enough:
-        return max(enough, key=lambda trial: (trial.group_sparsity, trial.accuracy))
-    return max(tried, key=lambda trial: trial.accuracy)
-
-
-def _trials(config: TrainConfig, lrs: Sequence[float], lams: Sequence[float], images: Images | None) -> Iterable[Trial]:
-    for lr in lrs:
-        for lam in lams:
-            result = train(config.changed(lr=lr, lam=lam, tracked=False), images=images)
-            yield Trial(lr, lam, result.accuracy, result.group_sparsity)
+def chosen(trials: pd.DataFrame, drop: float) -> pd.DataFrame:
+    """Return the trial that each method takes, by the rule of Tuning, one row a method."""
+    floor = trials["accuracy"].max() - drop
+    rows = []
+    for _, own in trials.groupby("method", sort=False):
+        enough = own[own["accuracy"] >= floor]
+        order = ["group_sparsity", "accuracy"] if len(enough) else ["accuracy", "group_sparsity"]
+        rows.append((enough if len(enough) else own).sort_values(order, ascending=False, kind="stable").iloc[0])
+    return pd.DataFrame(rows).reset_index(drop=True)

@@ -5,17 +5,15 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from small_networks import config, images
+from small_networks import config
 
 import nn_bench.compare
 from nn_bench import commands
 from nn_bench.compare import Comparison, builtin_names
-from nn_bench.tuning import Trial, best_trial, tune
 
 torch.set_num_threads(1)
 SPEC = """
 seeds = [3, 5]
-tuning = "none"
 [base]
 model = "logistic"
 epochs = 4
@@ -81,7 +79,7 @@ def test_builtin_comparisons_are_valid():
     for name in builtin_names():
         comparison = Comparison.from_toml(name)
         assert {"RMDA", "ProxSGD", "ProxSSI", "SGD"} <= set(comparison.methods)
-        assert comparison.tuning
+        assert comparison.tuned_by().startswith("Learning rate and lambda by an equal budget: 9 points")
 
 
 def test_milestones_move_with_the_epochs():
@@ -114,12 +112,3 @@ def test_unknown_comparisons_are_refused(tmp_path):
     with pytest.raises(FileNotFoundError):
         Comparison.from_toml(tmp_path / "none.toml")
     assert nn_bench.compare.CONFIGS.is_dir()
-
-
-def test_tuning_takes_the_sparsest_of_the_accurate():
-    trials = [Trial(0.1, 1.0, 0.9, 0.5), Trial(0.1, 2.0, 0.8, 0.9), Trial(0.3, 1.0, 0.95, 0.4)]
-    assert best_trial(trials, 0.85) is trials[0]
-    assert best_trial(trials, 0.99) is trials[2]
-    chosen, tried = tune(config(model="logistic", epochs=2), [0.05, 0.1], [0.01, 0.1], 0.8, images())
-    assert len(tried) == 4
-    assert (chosen.lr, chosen.lam) == best_trial(tried, 0.8)[:2]
