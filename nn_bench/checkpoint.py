@@ -35,12 +35,17 @@ def save_weights(model: nn.Module, path: Path) -> None:
     write_atomic(path, lambda part: save_file(weights_of(model), part))
 
 
-def load_weights(model: nn.Module, path: Path) -> None:
-    """Load what `save_weights` wrote; raises ValueError if the file is damaged or of another model."""
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """Return the tensors of a safetensors file; raises ValueError if it is damaged."""
     try:
-        stored = load_file(path)
+        return load_file(path)
     except SafetensorError as error:
         raise ValueError(f"{path} holds no whole weights ({error}): train again") from error
+
+
+def load_weights(model: nn.Module, path: Path) -> None:
+    """Load what `save_weights` wrote; raises ValueError if the file is damaged or of another model."""
+    stored = read_weights(path)
     expected = {name: value.shape for name, value in weights_of(model).items()}
     if {name: value.shape for name, value in stored.items()} != expected:
         raise ValueError(f"{path} holds the weights of another model: build that one")

@@ -1,4 +1,4 @@
-"""The commands `manifold-id train | compare | tune`; torch is imported when a command runs."""
+"""The commands `manifold-id train | compare | tune | compress`; torch is imported when a command runs."""
 
 from __future__ import annotations
 
@@ -118,3 +118,34 @@ def tune(spec: str, out: str | None, threads: int | None) -> None:
     click.echo(comparison.tuned_by())
     click.echo(chosen(trials, comparison.tuning.drop).to_string(index=False))
     click.echo(f"all {len(trials)} trials: {folder / 'trials.csv'}")
+
+
+@click.command()
+@click.argument("run", type=click.Path(exists=True, file_okay=False))
+@click.option("--out", type=click.Path(), help="File of the weights.  [default: RUN/compressed.safetensors]")
+def compress(run: str, out: str | None) -> None:
+    """Take the zero groups out of a trained network.
+
+    RUN is the folder of a finished run of `manifold-id train`. The smaller network is measured beside the whole one;
+    nn_bench.compress.load_compressed loads it.
+    """
+    from nn_bench.checkpoint import save_weights
+    from nn_bench.compress import compress as compressed
+    from nn_bench.data import load_images
+    from nn_bench.metrics import evaluate
+    from nn_bench.result import load_result
+    from nn_bench.runtime import runtime
+
+    result = load_result(Path(run))
+    if result is None:
+        raise ValueError(f"run={run!r} holds no finished run (no result.json): train one or finish it first")
+    small = compressed(result.model)
+    images = load_images(result.config.data).limited(None, result.config.test_rows)
+    with runtime(result.config.changed(device="cpu", precision="float32")) as where:
+        measured = [(model, *evaluate(model, images, where)) for model in (result.model, small)]
+    for name, (model, accuracy, loss) in zip(("whole", "compressed"), measured, strict=True):
+        weights = sum(p.numel() for p in model.parameters())
+        click.echo(f"{name:<11} {weights:>10,d} weights   accuracy {accuracy:.4f}   loss {loss:.6f}")
+    path = Path(out or Path(run) / "compressed.safetensors")
+    save_weights(small, path)
+    click.echo(f"weights: {path}")

@@ -1,47 +1,103 @@
-"""Zero groups taken out of a network: a smaller one with the same outputs."""
+"""Zero groups taken out of a network: a smaller one with the same outputs, saved and loaded without pickling."""
 
 from __future__ import annotations
 
 import copy
+import itertools
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
+
+from nn_bench.checkpoint import read_weights
 
 
 @torch.no_grad()
-def compress(model: nn.Sequential) -> nn.Sequential:
-    """Return a smaller copy of a chain of layers (LeNet-5, MLP, VGG ...) whose outputs equal the model's.
+def compress(model: nn.Module) -> nn.Module:
+    """Return a smaller copy of a network whose outputs equal the model's.
 
-    Between two layers with weights an inner channel or unit is removed if the later layer ignores it (its input
-    weights are all zero), or if it is always zero: its own weights and bias are zero and nothing after it, such as a
-    batch normalization, makes it another constant. Inputs and outputs of the network keep their number. One channel is
-    kept where all could go.
+    Between two neighbouring layers with weights an inner channel or unit is removed if the later layer ignores it (its
+    input weights are all zero), or if it is always zero: its own weights and bias are zero and nothing after it, such
+    as a batch normalization, makes it another constant. One channel is kept where all could go.
 
-    Parameters
-    ----------
-    model
-        A chain of Linear, Conv2d (groups = 1), BatchNorm1d / 2d, activations with value 0 at 0, pooling, dropout and
-        Flatten; batch normalization as in evaluation mode.
+    Neighbours are layers that follow each other in an nn.Sequential, with nothing but batch normalization (as in
+    evaluation mode), activations with value 0 at 0, pooling, dropout and Flatten between them: all of LeNet-5, MLP and
+    VGG, the inside of each residual block, and the feed-forward part of a transformer layer. What several branches
+    share, such as the channels that the residual blocks add to, keeps its size, and so do inputs and outputs.
 
     Raises
     ------
-    TypeError, ValueError
-        If the model is no nn.Sequential, or has a layer of another kind.
+    ValueError
+        If the model has no such neighbours, or two of them share a weight with another layer.
     """
-    if not isinstance(model, nn.Sequential):
-        raise TypeError(f"model={type(model).__name__} must be an nn.Sequential of layers: branches are not supported")
     small = copy.deepcopy(model)
-    for name, layer in small.named_children():
-        if not isinstance(layer, _KNOWN) or (isinstance(layer, nn.Conv2d) and layer.groups != 1):
-            raise ValueError(f"layer {name!r} is {layer}: compress knows chains of linear, convolution and norm layers")
+    pairs = [pair for chain in _chains(small) for pair in _neighbours(chain)]
+    if not pairs:
+        raise ValueError(f"model={type(model).__name__} has no two layers in a row in an nn.Sequential: no inner units")
+    uses = Counter(id(p) for m in small.modules() for p in m._parameters.values() if p is not None)
+    for first, _, second in pairs:
+        if any(uses[id(p)] > 1 for layer in (first, second) for p in layer.parameters()):
+            raise ValueError(f"{first} or {second} shares its weight with another layer: its units can't be removed")
     while True:  # removing a unit empties others before it
         before = sum(p.numel() for p in small.parameters())
-        layers = list(small.children())
-        weighted = [i for i, layer in enumerate(layers) if isinstance(layer, (nn.Linear, nn.Conv2d))]
-        for a, b in zip(weighted[-2::-1], weighted[:0:-1], strict=True):
-            _shrink(layers[a], layers[a + 1 : b], layers[b])
+        for first, between, second in reversed(pairs):
+            _shrink(first, between, second)
         if sum(p.numel() for p in small.parameters()) == before:
             return small
+
+
+def load_compressed(model: nn.Module, path: Path) -> nn.Module:
+    """Give the model the sizes and weights of a compressed copy of it, saved by `save_weights`, and return it.
+
+    Raises
+    ------
+    ValueError
+        If the file is damaged or has other tensors.
+    """
+    stored = read_weights(path)
+    if set(stored) != set(model.state_dict()):
+        raise ValueError(f"{path} holds the weights of another model: build that one")
+    for name, value in stored.items():
+        where, _, leaf = name.rpartition(".")
+        layer = model.get_submodule(where)
+        setattr(layer, leaf, nn.Parameter(value) if leaf in layer._parameters else value)
+    for layer in model.modules():
+        if isinstance(layer, (nn.Linear, nn.Conv2d)):
+            for side, axis in (("out", 0), ("in", 1)):
+                _rename(layer, side, layer.weight.shape[axis])
+        elif isinstance(layer, (nn.BatchNorm1d, nn.BatchNorm2d)):
+            layer.num_features = len(layer.weight)
+    return model
+
+
+def _chains(module: nn.Module) -> Iterator[list[nn.Module]]:
+    """Yield the runs of layers, each fed by the one before it alone."""
+    if isinstance(module, nn.TransformerEncoderLayer):
+        if module.activation in (functional.relu, functional.gelu) or isinstance(module.activation, _ZERO_AT_ZERO):
+            yield [module.linear1, module.linear2]
+    elif isinstance(module, nn.Sequential) and type(module).forward is nn.Sequential.forward:
+        for known, run in itertools.groupby(module, _known):
+            if known:
+                yield list(run)
+            else:
+                for part in run:
+                    yield from _chains(part)
+    else:
+        for part in module.children():
+            yield from _chains(part)
+
+
+def _neighbours(chain: list[nn.Module]) -> list[tuple[nn.Module, list[nn.Module], nn.Module]]:
+    """Return (layer, what is between, next layer) for the layers with weights of a chain."""
+    weighted = [i for i, layer in enumerate(chain) if isinstance(layer, (nn.Linear, nn.Conv2d))]
+    return [(chain[a], chain[a + 1 : b], chain[b]) for a, b in itertools.pairwise(weighted)]
+
+
+def _known(layer: nn.Module) -> bool:
+    return isinstance(layer, _KNOWN) and not (isinstance(layer, nn.Conv2d) and layer.groups != 1)
 
 
 _ZERO_AT_ZERO = (nn.ReLU, nn.GELU, nn.SiLU, nn.Tanh, nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d, nn.Dropout)

@@ -1,11 +1,16 @@
 """A compressed network has the outputs of the one it comes from."""
 
+import click.testing
 import pytest
 import torch
+from small_networks import config
 from torch import nn
 
-from nn_bench.compress import compress
+from nn_bench import commands
+from nn_bench.checkpoint import save_weights
+from nn_bench.compress import compress, load_compressed
 from nn_bench.models import build_model
+from nn_bench.training import train
 
 torch.set_num_threads(1)
 
@@ -25,15 +30,21 @@ def sparse(model: nn.Module, share: float, seed: int = 0) -> nn.Module:
     return model.double().eval()
 
 
-@pytest.mark.parametrize("name", ["mlp", "lenet5", "lenet5-small", "vgg16-bn"])
-def test_outputs_are_equal_and_weights_fewer(name):
+@pytest.mark.parametrize(
+    ("name", "share"),
+    [("mlp", 0.6), ("lenet5", 0.6), ("lenet5-small", 0.6), ("vgg16-bn", 0.6), ("resnet18", 0.8), ("transformer", 0.95)],
+)
+def test_outputs_are_equal_and_weights_fewer(name, share, tmp_path):
     torch.manual_seed(0)
     model = sparse(build_model(name, (3, 32, 32), 10), 0.5)
     small = compress(model)
     x = torch.randn(3, 3, 32, 32, dtype=torch.float64)
     torch.testing.assert_close(small(x), model(x), rtol=1e-10, atol=1e-12)
+    save_weights(small, tmp_path / "small.safetensors")
+    loaded = load_compressed(build_model(name, (3, 32, 32), 10), tmp_path / "small.safetensors").eval()
+    assert torch.equal(loaded(x), small(x)) and str(loaded) == str(small)
     count = [sum(p.numel() for p in m.parameters()) for m in (model, small)]
-    assert count[1] < 0.6 * count[0]
+    assert count[1] < share * count[0]
 
 
 def test_units_that_are_always_zero_go_but_constant_ones_stay():
@@ -70,8 +81,50 @@ def test_removal_goes_on_backwards_and_leaves_one_unit():
     torch.testing.assert_close(small(x), model(x))
 
 
-def test_other_models_are_refused():
-    with pytest.raises(TypeError, match=r"must be an nn\.Sequential"):
+class Branches(nn.Module):
+    """Two chains, the second of which sees the middle of the first."""
+
+    def __init__(self):
+        super().__init__()
+        self.inner = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 4))
+        self.outer = nn.Linear(4, 2)
+
+    def forward(self, x):
+        return self.outer(self.inner(x) + x.sum(dim=1, keepdim=True))
+
+
+def test_only_units_inside_a_chain_are_removed():
+    model = Branches().double()
+    with torch.no_grad():
+        model.inner[2].weight[:, 1] = 0
+        model.inner[2].weight[3] = 0
+        model.inner[2].bias[3] = 0
+        model.outer.weight[:, 0] = 0
+    small, x = compress(model), torch.randn(5, 3, dtype=torch.float64)
+    assert small.inner[0].out_features == 3 and small.inner[2].out_features == 4 == small.outer.in_features
+    torch.testing.assert_close(small(x), model(x))
+
+
+def test_models_without_inner_units_and_shared_weights_are_refused():
+    with pytest.raises(ValueError, match="no two layers in a row"):
         compress(nn.Linear(2, 2))
-    with pytest.raises(ValueError, match="compress knows chains"):
-        compress(nn.Sequential(nn.Conv2d(2, 2, 3, groups=2)))
+    with pytest.raises(ValueError, match="no two layers in a row"):
+        compress(nn.Sequential(nn.Conv2d(2, 2, 3, groups=2), nn.Conv2d(2, 2, 3)))
+    tied = nn.Sequential(nn.Linear(2, 2), nn.ReLU(), nn.Linear(2, 2), nn.ReLU(), nn.Linear(2, 2))
+    tied[4].weight = tied[0].weight
+    with pytest.raises(ValueError, match="shares its weight"):
+        compress(tied)
+
+
+def test_the_command_measures_both_networks_and_writes_the_small_one(tmp_path):
+    settings = config(model="mlp", epochs=3, lr=0.3, lam=5e-3, data="digits")
+    result = train(settings, tmp_path / "run")
+    assert result.group_sparsity > 0.2
+    done = click.testing.CliRunner().invoke(commands.compress, [str(tmp_path / "run")])
+    assert done.exit_code == 0, done.output
+    whole, small = (line.split() for line in done.output.splitlines()[:2])
+    assert int(small[1].replace(",", "")) < int(whole[1].replace(",", "")) and whole[3:] == small[3:]
+    again = load_compressed(build_model("mlp", (1, 28, 28), 10), tmp_path / "run" / "compressed.safetensors")
+    assert sum(p.numel() for p in again.parameters()) == int(small[1].replace(",", ""))
+    failed = click.testing.CliRunner().invoke(commands.compress, [str(tmp_path)])
+    assert "no finished run" in str(failed.exception)
