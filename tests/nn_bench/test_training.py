@@ -1,5 +1,6 @@
 """Training: the loop, its checkpoints, its guard, its measurements."""
 
+import functools
 import json
 import math
 
@@ -140,6 +141,16 @@ def test_other_precisions_train(precision):
     assert result.accuracy > 0.9
     expected = torch.float64 if precision == "float64" else torch.float32
     assert {p.dtype for p in result.model.parameters()} == {expected}
+
+
+def test_a_compiled_forward_pass_trains_to_the_same_network(monkeypatch):
+    # traced, with the backward pass made ahead of time, but not lowered to C++: the machine may lack a compiler
+    monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend="aot_eager"))
+    settings = config(epochs=2, precision="float64", lam=1e-2)
+    plain, compiled = train(settings, images=images()), train(settings.changed(compile=True), images=images())
+    for name, value in weights_of(plain.model).items():
+        torch.testing.assert_close(weights_of(compiled.model)[name], value, rtol=1e-12, atol=1e-14)
+    assert np.array_equal(compiled.trace.step, plain.trace.step)
 
 
 def test_channels_last_clipping_and_random_start_train():
