@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from nn_bench.config import TrainConfig
-from nn_bench.data import Images, augmented
+from nn_bench.images import Images, augmented
 from nn_bench.runtime import Runtime
 
 

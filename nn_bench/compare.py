@@ -10,8 +10,10 @@ from typing import Any
 import pandas as pd
 
 from manifold_id.validation import integer, unknown_name
+from nn_bench.agreement import Agreement, agreements
 from nn_bench.config import TrainConfig, read_toml
 from nn_bench.data import load_images
+from nn_bench.planted import PLANTED
 from nn_bench.result import TrainResult
 from nn_bench.training import train
 from nn_bench.tuning import Tuning, check_grids, points, search
@@ -135,14 +137,31 @@ class ComparisonResult:
     runs: dict[tuple[str, int], TrainResult]
 
     def frame(self) -> pd.DataFrame:
-        """Return one row a run: method, seed, accuracy, sparsities, last change, flicker (of the last tenth)."""
+        """Return one row a run: method, seed, accuracy, sparsities, last change, flicker (of the last tenth).
+
+        On planted data also the final precision and recall of the proximal point's active groups in the tensor whose
+        truth is known, and the step from which they are the planted ones (nan where they are not at the end).
+        """
         rows = []
         for (method, seed), run in self.runs.items():
             row = {"method": method, "seed": seed, **{k: v for k, v in run.facts.items() if k != "layers"}}
             for prefix, trace in (("", run.trace), ("prox_", run.prox_trace)):
                 start = 0 if trace is None else int(0.9 * trace.steps)
                 row[f"{prefix}flicker"] = float("nan") if trace is None else trace.flicker_rate(start)
+            for found in _planted(run):
+                row |= {"precision": found.precision[-1], "recall": found.recall[-1]}
+                row["planted_at"] = float("nan") if found.identified_at is None else found.identified_at
             rows.append(row)
+        return pd.DataFrame(rows)
+
+    def agreement(self) -> pd.DataFrame:
+        """Return precision and recall over the steps, one row a run and step; empty if nothing is planted."""
+        rows = [
+            {"method": method, "seed": seed, "step": step, "precision": precision, "recall": recall}
+            for (method, seed), run in self.runs.items()
+            for found in _planted(run)
+            for step, precision, recall in zip(found.steps, found.precision, found.recall, strict=True)
+        ]
         return pd.DataFrame(rows)
 
     def curves(self) -> pd.DataFrame:
@@ -154,6 +173,12 @@ class ComparisonResult:
         """Return mean and standard deviation over the seeds of what `frame` has, one row a method."""
         frame = self.frame().drop(columns="seed")
         return frame.groupby("method", sort=False).agg(["mean", "std"])
+
+
+def _planted(run: TrainResult) -> list[Agreement]:
+    if run.config.data not in PLANTED or run.prox_trace is None:
+        return []
+    return agreements(run, PLANTED[run.config.data]())
 
 
 def builtin_names() -> list[str]:

@@ -12,7 +12,7 @@ from manifold_id.methods.schedule import MOMENTUM_RULES
 from manifold_id.optim.groups import RULES
 from manifold_id.regularizers.base import Regularizer
 from manifold_id.validation import integer, real, unknown_name
-from nn_bench.data import SETS
+from nn_bench.data import NAMES
 from nn_bench.methods import METHODS
 from nn_bench.models import MODELS
 
@@ -186,7 +186,7 @@ def read_toml(path: str | Path) -> dict[str, Any]:
 
 _NAMES = {
     "model": set(MODELS),
-    "data": set(SETS),
+    "data": set(NAMES),
     "method": set(METHODS),
     "regularizer": _PENALTIES,
     "by": set(RULES),

@@ -1,4 +1,4 @@
-"""`load_images`: image sets by name, as tensors; training and validation part, normalization, augmentation."""
+"""`load_images`: image sets by name."""
 
 from __future__ import annotations
 
@@ -7,69 +7,22 @@ import lzma
 import struct
 import tarfile
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
 from torch.nn import functional
 
-from manifold_id.validation import integer, unknown_name
+from manifold_id.validation import unknown_name
 from nn_bench.files import ImageFile
+from nn_bench.images import Images
+from nn_bench.planted import PLANTED
 
 MNIST = "https://ossci-datasets.s3.amazonaws.com/mnist/"
 FASHION = "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/"
 CIFAR = "https://www.cs.toronto.edu/~kriz/"
 Parts = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
-
-
-@dataclass(frozen=True, eq=False)
-class Images:
-    """An image set. Images are uint8 (n, channels, height, width), labels int64 (n,) in 0 .. classes - 1.
-
-    `mean` and `std` of each channel, on the scale 0 .. 1, normalize them; `pad` and `flip` say what the standard
-    augmentation does: random crops after padding by `pad` pixels, and mirror images.
-    """
-
-    name: str
-    train: Tensor
-    train_labels: Tensor
-    test: Tensor
-    test_labels: Tensor
-    classes: int
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-    pad: int
-    flip: bool
-
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        """(channels, height, width) of one image."""
-        return (int(self.train.shape[1]), int(self.train.shape[2]), int(self.train.shape[3]))
-
-    def limited(self, rows: int | None, test_rows: int | None = None) -> Images:
-        """Return the same set with the first `rows` of the training images (None = all)."""
-        rows = len(self.train) if rows is None else integer("train_rows", rows, 1, len(self.train))
-        test_rows = len(self.test) if test_rows is None else integer("test_rows", test_rows, 1, len(self.test))
-        return replace(
-            self,
-            train=self.train[:rows],
-            train_labels=self.train_labels[:rows],
-            test=self.test[:test_rows],
-            test_labels=self.test_labels[:test_rows],
-        )
-
-    def to(self, device: torch.device) -> Images:
-        """Return the set with all tensors on `device`."""
-        names = ("train", "train_labels", "test", "test_labels")
-        return replace(self, **{name: getattr(self, name).to(device) for name in names})
-
-    def normalized(self, images: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
-        """Return (images / 255 - mean) / std in `dtype`."""
-        scale = 255 * torch.tensor(self.std, dtype=dtype, device=images.device)
-        shift = torch.tensor(self.mean, dtype=dtype, device=images.device) * 255
-        return (images.to(dtype) - shift[:, None, None]) / scale[:, None, None]
 
 
 @dataclass(frozen=True)
@@ -91,7 +44,8 @@ def load_images(name: str, quiet: bool = False) -> Images:
     name
         "digits": the 8 x 8 digits of scikit-learn, enlarged to 28 x 28 (bilinear), every fifth image for validation;
         "mnist", "fashion-mnist"; "cifar10", "cifar100" (full, downloaded); "cifar10-20k", "cifar100-10k": subsets with
-        5,000 and 2,000 test images, read from the folder MANIFOLD_ID_DATA.
+        5,000 and 2,000 test images, read from the folder MANIFOLD_ID_DATA; "planted-inputs", "planted-channels": see
+        nn_bench.planted.
     quiet
         No progress bar for a download.
 
@@ -102,8 +56,10 @@ def load_images(name: str, quiet: bool = False) -> Images:
     FileNotFoundError
         For a file that is nowhere; the message says where it was looked for.
     """
-    if name not in SETS:
-        raise unknown_name("data", name, SETS)
+    if name not in NAMES:
+        raise unknown_name("data", name, NAMES)
+    if name in PLANTED:
+        return PLANTED[name]().images
     chosen = SETS[name]
     train, train_labels, test, test_labels = chosen.read([file.fetch(quiet) for file in chosen.files])
     tensors = [torch.from_numpy(part.copy(order="C")) for part in (train, test)]
@@ -112,24 +68,6 @@ def load_images(name: str, quiet: bool = False) -> Images:
         name, tensors[0], labels[0], tensors[1], labels[1],
         chosen.classes, chosen.mean, chosen.std, chosen.pad, chosen.flip,
     )  # fmt: skip
-
-
-def augmented(images: Tensor, pad: int, flip: bool, generator: torch.Generator) -> Tensor:
-    """Return random crops (after padding by `pad` zeros) and, if `flip`, mirror images of a batch.
-
-    Every image has its own offset, drawn from `generator`, a CPU generator, so that a run draws the same on any device.
-    """
-    n, _, height, width = images.shape
-    offsets = torch.randint(0, 2 * pad + 1, (2, n), generator=generator).to(images.device)
-    mirror = torch.rand(n, generator=generator).to(images.device) < 0.5
-    padded = functional.pad(images, (pad, pad, pad, pad))
-    rows = offsets[0][:, None] + torch.arange(height, device=images.device)
-    columns = torch.arange(width, device=images.device).expand(n, width)
-    if flip:
-        columns = torch.where(mirror[:, None], width - 1 - columns, columns)
-    columns = offsets[1][:, None] + columns
-    batch = torch.arange(n, device=images.device)[:, None, None]
-    return padded[batch, :, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
 
 
 def _digits(paths: list[Path]) -> Parts:
@@ -304,3 +242,4 @@ SETS: dict[str, _Set] = {
         True,
     ),
 }
+NAMES = (*SETS, *PLANTED)

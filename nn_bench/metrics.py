@@ -12,7 +12,7 @@ from torch.nn import functional
 from torch.optim import Optimizer
 
 from manifold_id.optim.base import ProximalOptimizer
-from nn_bench.data import Images
+from nn_bench.images import Images
 from nn_bench.runtime import Runtime
 
 CHUNK = 1000  # images in one forward pass without gradients

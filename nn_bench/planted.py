@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,11 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from manifold_id.optim.tracking import OptimizerTracker
 from manifold_id.validation import integer, real
-from nn_bench.config import TrainConfig
-from nn_bench.data import Images
-from nn_bench.training import TrainResult, train
+from nn_bench.images import Images
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,49 +101,6 @@ def sparse_teacher(
     return PlantedImages(images, {"3.weight": mask.numpy().astype(np.int8)}), student
 
 
-@dataclass(frozen=True, eq=False)
-class Agreement:
-    """Precision and recall of the active groups of a planted tensor over the steps of a run.
-
-    `identified_at` is the step from which the structure is the planted one until the end, None if it is not at the end
-    or only for less than half of the run.
-    """
-
-    tensor: str
-    steps: np.ndarray
-    precision: np.ndarray
-    recall: np.ndarray
-    identified_at: int | None
-
-
-def run_planted(
-    config: TrainConfig, planted: PlantedImages, model: nn.Module | None = None, proximal: bool = True
-) -> tuple[TrainResult, list[Agreement]]:
-    """Train on planted data and compare the structure, of the proximal point or of the parameter, with the truth."""
-    result = train(dataclasses.replace(config, tracked=True), images=planted.images, model=model)
-    return result, [agreement(result, name, codes, proximal) for name, codes in planted.codes.items()]
-
-
-def agreement(
-    result: TrainResult, tensor: str, codes: np.ndarray, proximal: bool = True, points: int = 100
-) -> Agreement:
-    """Compare the structure of one tensor at `points` steps of a run with the true codes.
-
-    Raises
-    ------
-    ValueError
-        If the run was not tracked, has no such tensor, or the number of codes differs.
-    """
-    whole = result.prox_trace if proximal else result.trace
-    layers = {layer["name"]: layer for layer in result.facts["layers"]}
-    if whole is None or tensor not in layers:
-        raise ValueError(f"tensor={tensor!r} was not followed: choose one of {', '.join(layers) or 'a tracked run'}")
-    trace = OptimizerTracker.part(whole, layers[tensor]["start"], layers[tensor]["stop"])
-    steps = np.unique(np.linspace(0, trace.steps, points).round().astype(int))
-    precision, recall = trace.precision_recall(codes, steps)
-    return Agreement(tensor, steps, precision, recall, trace.identified_at(codes))
-
-
 def _labelled(
     rows: int, shape: tuple[int, int, int], layers: list[Tensor], noise: float, source: torch.Generator
 ) -> tuple[Images, Tensor]:
@@ -172,3 +126,9 @@ def _flipped(labels: Tensor, classes: int, noise: float, source: torch.Generator
 def _set(train: tuple[Tensor, Tensor], test: tuple[Tensor, Tensor], classes: int, channels: int, std: float) -> Images:
     scale = (0.5,) * channels, (std,) * channels
     return Images("planted", *train, *test, classes, *scale, pad=0, flip=False)
+
+
+PLANTED: dict[str, Callable[[], PlantedImages]] = {
+    "planted-inputs": irrelevant_inputs,
+    "planted-channels": irrelevant_channels,
+}

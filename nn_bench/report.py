@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from manifold_id import __version__
+from manifold_id.plots import precision_recall
 from manifold_id.report import Picture, Section, Table, write
 from nn_bench.compare import ComparisonResult
 from nn_bench.figures import by_epoch
@@ -73,8 +74,11 @@ def write_comparison_report(result: ComparisonResult) -> Path:
         f"{first.epochs} epochs.",
         comparison.tuned_by(),
     ]
+    pictures, agreement = _pictures(result.curves()), result.agreement()
+    if len(agreement):
+        pictures.append(Picture(precision_recall(agreement), "Active groups of the proximal point against the planted"))
     sections = [
-        Section("Comparison", tables=[comparison_table(result)], pictures=_pictures(result.curves())),
+        Section("Comparison", tables=[comparison_table(result)], pictures=pictures),
         _repeat({name: config.to_dict() for name, config in comparison.methods.items()}),
     ]
     title = f"Networks: {comparison.name}"
@@ -93,7 +97,11 @@ def comparison_table(result: ComparisonResult) -> Table:
         "prox_stabilized_at": "prox last change",
         "flicker": "flicker",
         "prox_flicker": "prox flicker",
+        "precision": "precision",
+        "recall": "recall",
+        "planted_at": "planted from step",
     }
+    shown = {column: name for column, name in shown.items() if column in summary}
     rows = [[str(method), *(_cell(row, column) for column in shown)] for method, row in summary.iterrows()]
     return Table(["method", *shown.values()], rows, title="Mean and standard deviation over the seeds", note=NOTE)
 
@@ -102,7 +110,7 @@ def _cell(row: pd.Series, column: str) -> str:
     mean, deviation = row[column, "mean"], row[column, "std"]
     if pd.isna(mean):
         return ""
-    digits = 0 if "stabilized" in column else 3
+    digits = 0 if column.endswith("_at") else 3
     return f"{mean:.{digits}f}" + ("" if pd.isna(deviation) else f" ± {deviation:.{digits}f}")
 
 

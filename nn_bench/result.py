@@ -15,7 +15,8 @@ from manifold_id.optim.tracking import OptimizerTracker
 from manifold_id.tracking import Trace
 from nn_bench.checkpoint import load_weights, save_weights, write_json
 from nn_bench.config import TrainConfig
-from nn_bench.data import Images, load_images
+from nn_bench.data import load_images
+from nn_bench.images import Images
 from nn_bench.log import EpochLog
 from nn_bench.metrics import at_proximal_point, evaluate, sparsity
 from nn_bench.models import build_model

@@ -18,8 +18,9 @@ from manifold_id.progress import Bar
 from nn_bench.batches import Batch, batches, steps_per_epoch
 from nn_bench.checkpoint import load_checkpoint, save_checkpoint, write_json
 from nn_bench.config import TrainConfig
-from nn_bench.data import Images, load_images
+from nn_bench.data import load_images
 from nn_bench.guard import Guard
+from nn_bench.images import Images
 from nn_bench.log import EpochLog
 from nn_bench.methods import METHODS
 from nn_bench.metrics import estimator_error, evaluate, full_gradient, sparsity

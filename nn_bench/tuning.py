@@ -17,7 +17,8 @@ import pandas as pd
 from manifold_id.files import write_text
 from manifold_id.validation import integer, real, unknown_name
 from nn_bench.config import TrainConfig
-from nn_bench.data import Images, load_images
+from nn_bench.data import load_images
+from nn_bench.images import Images
 from nn_bench.training import train
 
 _TUNED = ("lr", "lam")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from nn_bench.config import TrainConfig
-from nn_bench.data import Images
+from nn_bench.images import Images
 
 torch.set_num_threads(1)
 

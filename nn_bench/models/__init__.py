@@ -19,6 +19,7 @@ Shape = tuple[int, int, int]
 MODELS: dict[str, Callable[[Shape, int], nn.Module]] = {
     "logistic": logistic,
     "mlp": mlp,
+    "mlp-small": partial(mlp, widths=(32,)),
     "lenet5": lenet5,
     "lenet5-small": lenet5_small,
     "vgg16-bn": partial(vgg, 16),

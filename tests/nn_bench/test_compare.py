@@ -10,6 +10,7 @@ from small_networks import config
 import nn_bench.compare
 from nn_bench import commands
 from nn_bench.compare import Comparison, builtin_names
+from nn_bench.tuning import chosen, points
 
 torch.set_num_threads(1)
 SPEC = """
@@ -80,6 +81,17 @@ def test_builtin_comparisons_are_valid():
         comparison = Comparison.from_toml(name)
         assert {"RMDA", "ProxSGD", "ProxSSI", "SGD"} <= set(comparison.methods)
         assert comparison.tuned_by().startswith("Learning rate and lambda by an equal budget: 9 points")
+
+
+@pytest.mark.parametrize("name", builtin_names())
+def test_builtin_settings_are_what_the_stored_trials_choose(name):
+    comparison = Comparison.from_toml(name)
+    trials = pd.read_csv(nn_bench.compare.CONFIGS / f"{name}.trials.csv")
+    tried = [(m, *p.values()) for m, grid in comparison.grids.items() for p in points(grid)]
+    assert [(t.method, t.lr, t.lam)[: 3 - np.isnan(t.lam)] for t in trials.itertuples()] == tried
+    for row in chosen(trials, comparison.tuning.drop).itertuples():
+        config = comparison.methods[row.method]
+        assert config.lr == row.lr and (config.lam == row.lam or np.isnan(row.lam))
 
 
 def test_milestones_move_with_the_epochs():

@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from nn_bench.config import TrainConfig
-from nn_bench.data import SETS, _read_idx, augmented, load_images
+from nn_bench.data import SETS, _read_idx, load_images
 from nn_bench.files import ImageFile
+from nn_bench.images import augmented
 from nn_bench.models import MODELS, build_model
 
 torch.set_num_threads(1)
@@ -53,7 +54,7 @@ def test_a_config_goes_through_json_and_toml(tmp_path):
 
 
 PARAMETERS = {
-    "logistic": 30730, "mlp": 1748634, "lenet5": 657080, "lenet5-small": 83126, "vgg16-bn": 14724042,
+    "logistic": 30730, "mlp": 1748634, "mlp-small": 98666, "lenet5": 657080, "lenet5-small": 83126, "vgg16-bn": 14724042,
     "vgg19-bn": 20035018, "resnet18": 11173962, "resnet50": 23520842, "transformer": 141898,
 }  # fmt: skip
 

@@ -6,7 +6,9 @@ import torch
 from small_networks import config
 from torch import nn
 
-from nn_bench.planted import agreement, irrelevant_channels, irrelevant_inputs, run_planted, sparse_teacher
+from nn_bench.agreement import agreement, agreements
+from nn_bench.planted import irrelevant_channels, irrelevant_inputs, sparse_teacher
+from nn_bench.training import train
 
 
 def student() -> nn.Module:
@@ -17,6 +19,11 @@ def student() -> nn.Module:
 def settings(**more):
     stages = {"epochs": 15, "batch_size": 50, "milestones": (10,), "factor": 0.5}
     return config(lr=0.2, lam=0.01, options={"momentum": 0.5}, **stages, **more)
+
+
+def run_planted(settings, planted, model):
+    result = train(settings, images=planted.images, model=model)
+    return result, agreements(result, planted)
 
 
 def test_rmda_finds_the_relevant_inputs_and_proxsgd_keeps_others():

@@ -13,8 +13,8 @@ from torch import nn
 
 from manifold_id.regularizers import GroupLasso
 from nn_bench.checkpoint import load_checkpoint, load_weights, save_weights, weights_of
-from nn_bench.data import Images
 from nn_bench.guard import Guard, NotFiniteError
+from nn_bench.images import Images
 from nn_bench.methods import METHODS
 from nn_bench.metrics import at_proximal_point, full_gradient
 from nn_bench.result import load_result

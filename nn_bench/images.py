@@ -1,0 +1,77 @@
+"""An image set as tensors: training and validation part, normalization, augmentation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from manifold_id.validation import integer
+
+
+@dataclass(frozen=True, eq=False)
+class Images:
+    """An image set. Images are uint8 (n, channels, height, width), labels int64 (n,) in 0 .. classes - 1.
+
+    `mean` and `std` of each channel, on the scale 0 .. 1, normalize them; `pad` and `flip` say what the standard
+    augmentation does: random crops after padding by `pad` pixels, and mirror images.
+    """
+
+    name: str
+    train: Tensor
+    train_labels: Tensor
+    test: Tensor
+    test_labels: Tensor
+    classes: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    pad: int
+    flip: bool
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(channels, height, width) of one image."""
+        return (int(self.train.shape[1]), int(self.train.shape[2]), int(self.train.shape[3]))
+
+    def limited(self, rows: int | None, test_rows: int | None = None) -> Images:
+        """Return the same set with the first `rows` of the training images (None = all)."""
+        rows = len(self.train) if rows is None else integer("train_rows", rows, 1, len(self.train))
+        test_rows = len(self.test) if test_rows is None else integer("test_rows", test_rows, 1, len(self.test))
+        return replace(
+            self,
+            train=self.train[:rows],
+            train_labels=self.train_labels[:rows],
+            test=self.test[:test_rows],
+            test_labels=self.test_labels[:test_rows],
+        )
+
+    def to(self, device: torch.device) -> Images:
+        """Return the set with all tensors on `device`."""
+        names = ("train", "train_labels", "test", "test_labels")
+        return replace(self, **{name: getattr(self, name).to(device) for name in names})
+
+    def normalized(self, images: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
+        """Return (images / 255 - mean) / std in `dtype`."""
+        scale = 255 * torch.tensor(self.std, dtype=dtype, device=images.device)
+        shift = torch.tensor(self.mean, dtype=dtype, device=images.device) * 255
+        return (images.to(dtype) - shift[:, None, None]) / scale[:, None, None]
+
+
+def augmented(images: Tensor, pad: int, flip: bool, generator: torch.Generator) -> Tensor:
+    """Return random crops (after padding by `pad` zeros) and, if `flip`, mirror images of a batch.
+
+    Every image has its own offset, drawn from `generator`, a CPU generator, so that a run draws the same on any device.
+    """
+    n, _, height, width = images.shape
+    offsets = torch.randint(0, 2 * pad + 1, (2, n), generator=generator).to(images.device)
+    mirror = torch.rand(n, generator=generator).to(images.device) < 0.5
+    padded = functional.pad(images, (pad, pad, pad, pad))
+    rows = offsets[0][:, None] + torch.arange(height, device=images.device)
+    columns = torch.arange(width, device=images.device).expand(n, width)
+    if flip:
+        columns = torch.where(mirror[:, None], width - 1 - columns, columns)
+    columns = offsets[1][:, None] + columns
+    batch = torch.arange(n, device=images.device)[:, None, None]
+    return padded[batch, :, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
