@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -139,7 +140,8 @@ def verify(names: tuple[str, ...], quick: bool, out: str | None, seed: int, list
             click.echo(f"{name:28s} {item.theorem.title}")
         return
     size = QUICK if quick else FULL
-    outcomes = run(names, size=size, seed=seed, report=lambda o: click.echo(_line(o), err=True))
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    outcomes = run(names, size=size, seed=seed, processes=cores, report=lambda o: click.echo(_line(o), err=True))
     _print_outcomes(outcomes)
     if out is not None:
         write_json(outcomes, Path(out) / "verification.json", size=size, seed=seed)

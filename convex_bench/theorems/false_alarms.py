@@ -1,27 +1,97 @@
-"""How often a verdict flips with another seed: `python -m convex_bench.theorems.false_alarms 200`."""
+"""How often a verdict flips with another seed: `python -m convex_bench.theorems.false_alarms --repeats 200 --out DIR`.
+
+One JSON line for each (theorem, seed) is appended to DIR/false_alarms.jsonl as it completes; the same command goes on
+where it was stopped. Use another folder once the code has changed.
+"""
 
 from __future__ import annotations
 
-import sys
+import json
 from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import click
 
 from convex_bench.theorems.check import QUICK, Size
-from convex_bench.theorems.registry import all_checks
+from convex_bench.theorems.parallel import Job, Outcome, run_jobs
+from convex_bench.theorems.registry import MODULES, load_check
+from manifold_id.files import write_text
+from manifold_id.statistics import proportion
+
+Row = dict[str, Any]
 
 
-def false_alarms(seeds: Iterable[int], size: Size = QUICK) -> dict[str, tuple[int, int]]:
-    """Return for each theorem on how many of the seeds its check does not hold, and its control does not fail."""
-    checks, counts = all_checks(), dict.fromkeys(all_checks(), (0, 0))
-    for seed in seeds:
-        for name, item in checks.items():
-            wrong, passed = counts[name]
-            wrong += item.check(size, seed).status != "holds"
-            passed += item.control(size, seed).status != "fails"
-            counts[name] = (wrong, passed)
-    return counts
+def read(path: Path) -> list[Row]:
+    """Return the rows of a file, none if there is no file; a line that was cut off by a kill is removed from it."""
+    if not path.exists():
+        return []
+    text = path.read_text(encoding="utf-8")
+    whole = text[: text.rfind("\n") + 1]
+    if whole != text:
+        write_text(path, whole)
+    return [json.loads(line) for line in whole.splitlines()]
+
+
+def false_alarms(
+    names: Iterable[str], seeds: Iterable[int], path: Path, *, size: Size = QUICK, processes: int = 1
+) -> list[Row]:
+    """Run what is not in the file `path` yet, append it, and return the rows of the names and seeds asked for."""
+    wanted = [Job(name, seed) for seed in seeds for name in names]
+    done = {Job(row["theorem"], row["seed"]) for row in read(path)}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a", encoding="utf-8") as stream:
+        for job, outcome in run_jobs([job for job in wanted if job not in done], size, processes):
+            stream.write(json.dumps(_row(job, outcome)) + "\n")
+            stream.flush()
+    keep = set(wanted)
+    return [row for row in read(path) if Job(row["theorem"], row["seed"]) in keep]
+
+
+def _row(job: Job, outcome: Outcome) -> Row:
+    return {
+        "theorem": job.name,
+        "seed": job.seed,
+        "check": outcome.check.status,
+        "control": outcome.control.status,
+        "seconds": round(outcome.seconds, 2),
+        "check_summary": outcome.check.summary,
+        "control_summary": outcome.control.summary,
+    }
+
+
+def summary(rows: list[Row], level: float = 0.95) -> list[Row]:
+    """Return for each theorem how often the check did not hold and the control did not fail, with exact intervals."""
+    table = []
+    for name in dict.fromkeys(row["theorem"] for row in rows):
+        mine = [row for row in rows if row["theorem"] == name]
+        flips = sum(row["check"] != "holds" for row in mine)
+        passes = sum(row["control"] != "fails" for row in mine)
+        item: Row = {"theorem": name, "repeats": len(mine), "check_flips": flips, "control_passes": passes}
+        for key, count in (("check", flips), ("control", passes)):
+            share = proportion(count, len(mine), level, "exact")
+            item[f"{key}_low"], item[f"{key}_high"] = share.low, share.high
+        table.append(item | {"flipped_seeds": [r["seed"] for r in mine if r["check"] != "holds"]})
+    return table
+
+
+@click.command()
+@click.argument("names", nargs=-1, metavar="[NAME]...")
+@click.option("--repeats", type=click.IntRange(min=1), default=200, show_default=True, help="Seeds for each theorem.")
+@click.option("--first-seed", type=click.IntRange(min=0), default=1000, show_default=True)
+@click.option("--processes", type=click.IntRange(min=1), default=1, show_default=True)
+@click.option("--out", type=click.Path(file_okay=False, path_type=Path), required=True, help="Folder of the results.")
+def main(names: tuple[str, ...], repeats: int, first_seed: int, processes: int, out: Path) -> None:
+    """Count how often the quick verdicts of the named theorems, by default all, flip with other seeds."""
+    chosen = tuple(load_check(name).theorem.name for name in names) or tuple(MODULES)
+    seeds = range(first_seed, first_seed + repeats)
+    table = summary(false_alarms(chosen, seeds, out / "false_alarms.jsonl", processes=processes))
+    write_text(out / "summary.json", json.dumps(table, indent=1) + "\n")
+    for r in table:
+        check = f"check flips {r['check_flips']:3d} [{r['check_low']:.1%}, {r['check_high']:.1%}]"
+        control = f"control passes {r['control_passes']:3d} [{r['control_low']:.1%}, {r['control_high']:.1%}]"
+        click.echo(f"{r['theorem']:26s} {check:32s} {control:35s} of {r['repeats']}")
 
 
 if __name__ == "__main__":
-    repeats = int(sys.argv[1])
-    for theorem, (wrong, passed) in false_alarms(range(1000, 1000 + repeats)).items():
-        print(f"{theorem:28s} check flips {wrong:4d}, control flips {passed:4d} of {repeats}")
+    main()

@@ -5,51 +5,41 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from convex_bench.theorems.check import Size
+from convex_bench.theorems.parallel import Job, Outcome, run_jobs
 from convex_bench.theorems.registry import MODULES, load_check
-from manifold_id.theory.base import Theorem, Verdict
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """A theorem, the verdict of its check and that of its control, and the seconds that both took."""
-
-    theorem: Theorem
-    check: Verdict
-    control: Verdict
-    seconds: float
-
-    @property
-    def sound(self) -> bool:
-        """Whether the check holds and the control fails."""
-        return self.check.status == "holds" and self.control.status == "fails"
 
 
 def verify(
-    names: Iterable[str] = (), *, size: Size, seed: int = 0, report: Callable[[Outcome], None] | None = None
+    names: Iterable[str] = (),
+    *,
+    size: Size,
+    seed: int = 0,
+    processes: int = 1,
+    report: Callable[[Outcome], None] | None = None,
 ) -> list[Outcome]:
-    """Run the named theorems, all of them by default; `report` sees each outcome as it comes.
+    """Run the named theorems, all of them by default, and return their outcomes in the order of the names.
+
+    `report` sees each outcome as it comes. With `processes` > 1 that many interpreters share the theorems.
 
     Raises ValueError for an unknown name, before anything runs.
     """
-    checks = [load_check(name) for name in (tuple(names) or MODULES)]
-    outcomes = []
-    for check in checks:
-        clock = time.perf_counter()
-        held, failed = check.check(size, seed), check.control(size, seed)
-        outcome = Outcome(check.theorem, held, failed, time.perf_counter() - clock)
-        outcomes.append(outcome)
+    chosen = tuple(names) or tuple(MODULES)
+    for name in chosen:
+        load_check(name)
+    jobs = [Job(name, seed) for name in dict.fromkeys(chosen)]
+    outcomes = {}
+    for job, outcome in run_jobs(jobs, size, min(processes, len(jobs))):
+        outcomes[job.name] = outcome
         if report is not None:
             report(outcome)
-    return outcomes
+    return [outcomes[job.name] for job in jobs]
 
 
 def write_json(outcomes: list[Outcome], path: Path, *, size: Size, seed: int) -> None:
