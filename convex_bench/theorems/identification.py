@@ -1,15 +1,20 @@
-"""Runs for RMDA's identification, on five kinds of manifold; the controls break one assumption each."""
+"""Runs for RMDA's identification: five kinds of manifold, data rows, and controls that break one assumption each."""
 
 from __future__ import annotations
 
 import numpy as np
 
+from convex_bench.data import load
+from convex_bench.ground_truth import solve
+from convex_bench.problem import Problem
 from convex_bench.theorems.check import Check, Size
+from convex_bench.theorems.compiled import watch_compiled
 from convex_bench.theorems.instances import INSTANCES, nonconvex_quadratic
+from convex_bench.theorems.rows import logistic
 from convex_bench.theorems.synthetic import gaussian, watch
-from manifold_id.methods import RMDA, ProxSGD
+from manifold_id.methods import RDA, RMDA, ProxSGD
 from manifold_id.methods.base import Method
-from manifold_id.regularizers import L0, MCP
+from manifold_id.regularizers import L0, MCP, GroupLasso, LHalf
 from manifold_id.theory.base import Verdict
 from manifold_id.theory.combine import all_fail, all_hold
 from manifold_id.theory.identification import IDENTIFICATION, identification
@@ -18,19 +23,49 @@ MARGIN, SIGMA = 0.3, 0.3
 KINDS = {"l1": 1000, "groups": 1000, "nuclear norm": 400, "total variation": 1000, "box": 2000}
 
 
-def run(kind: str, method: Method, size: Size, seed: int, steps: int, point: str = "z") -> Verdict:
-    """Run from a start about one away from the solution, where every atom is active."""
-    problem = INSTANCES[kind](MARGIN, seed)
+def run(
+    kind: str, method: Method, size: Size, seed: int, steps: int, point: str = "z", margin: float = MARGIN
+) -> Verdict:
+    """Run from a start about one away from the solution, where every atom is active.
+
+    With `margin` = 0 the run is judged as if it had the usual one: a control whose assumption is known to be broken.
+    """
+    problem = INSTANCES[kind](margin, seed)
     start = problem.w + np.linspace(0.5, 1.5, problem.w.size).reshape(problem.w.shape)
     seeds = max(size.seeds // 2, 50)
     record = watch(problem, method, gaussian(SIGMA), start, steps, seeds=seeds, seed=seed, point=point)
-    return identification(record, problem.margin, SIGMA)
+    return identification(record, problem.margin if margin > 0 else MARGIN, SIGMA)
+
+
+def planted_rows(group_size: int, size: Size, seed: int) -> Verdict:
+    """Run on one row a step of a planted logistic regression, from zero."""
+    rows = logistic(seed, group_size=group_size)
+    seeds = range(1000 * seed, 1000 * seed + max(size.seeds // 2, 50))
+    record = watch_compiled(rows.problem, RMDA(lr=0.005), rows.codes, seeds, size.steps(8000))
+    return identification(record, rows.margin, rows.noise)
+
+
+def census(method: Method, size: Size, seed: int) -> Verdict:
+    """Run on one row a step of the census data a9a with the group lasso, from zero; the seed draws the rows."""
+    X, y, groups = load("a9a")
+    problem = Problem(X, y, regularizer=GroupLasso(1.0, groups=groups))
+    problem = problem.with_lam(0.3 * problem.lambda_max())
+    solution = solve(problem)
+    seeds = range(1000 * seed, 1000 * seed + max(size.seeds // 2, 50))
+    record = watch_compiled(problem, method, solution.codes, seeds, size.steps(20000))
+    return identification(record, solution.min_margin, float(problem.atom_noise(solution.w).max()))
 
 
 def check(size: Size, seed: int) -> Verdict:
-    """Test five kinds of manifold, and l1 once more at twice the length."""
+    """Test five kinds of manifold, l1 once more at twice the length, and data rows."""
     parts = [(kind, run(kind, RMDA(lr=0.05), size, seed, size.steps(steps))) for kind, steps in KINDS.items()]
-    return all_hold(*parts, ("l1, twice as long", run("l1", RMDA(lr=0.05), size, seed, size.steps(2 * KINDS["l1"]))))
+    return all_hold(
+        *parts,
+        ("l1, twice as long", run("l1", RMDA(lr=0.05), size, seed, size.steps(2 * KINDS["l1"]))),
+        ("logistic rows, l1", planted_rows(1, size, seed)),
+        ("logistic rows, groups", planted_rows(3, size, seed)),
+        ("a9a, groups", census(RMDA(lr=0.003), size, seed)),
+    )
 
 
 def control(size: Size, seed: int) -> Verdict:
@@ -38,10 +73,14 @@ def control(size: Size, seed: int) -> Verdict:
     steps = size.steps(1000)
     parts = [
         ("ProxSGD", run("l1", ProxSGD(lr=0.5, decay=0.5), size, seed, steps)),
+        ("ProxSGD, a9a", census(ProxSGD(lr=0.003), size, seed)),
+        ("margin 0, RMDA", run("l1", RMDA(lr=0.05), size, seed, steps, margin=0.0)),
+        ("margin 0, RDA", run("l1", RDA(gamma=1.0), size, seed, steps, margin=0.0)),
         ("c = 0.1, averaged iterate", run("l1", RMDA(lr=0.05, momentum=0.1), size, seed, steps, "w")),
+        ("c = 0.1, rank of the averaged iterate", run("nuclear norm", RMDA(0.05, momentum=0.1), size, seed, 200, "w")),
         ("beta like alpha", run("l1", RMDA(lr=0.05, damping=1.5), size, seed, steps)),
     ]
-    for name, penalty in (("MCP", MCP(1.0, gamma=3.0)), ("l0", L0(1.0))):
+    for name, penalty in (("MCP", MCP(1.0, gamma=3.0)), ("l0", L0(1.0)), ("l1/2", LHalf(1.0))):
         problem = nonconvex_quadratic(MARGIN, seed, penalty)
         record = watch(problem, RMDA(lr=0.3), gaussian(SIGMA), problem.w, steps, seeds=50, seed=seed)
         parts.append((name, identification(record, MARGIN, SIGMA)))

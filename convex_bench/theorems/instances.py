@@ -9,7 +9,7 @@ import numpy as np
 
 from convex_bench.problem import Problem
 from convex_bench.theorems.synthetic import Quadratic
-from manifold_id.regularizers import L1, Box, GroupLasso, NonnegativeL1, NuclearNorm, TotalVariation
+from manifold_id.regularizers import L1, Box, GroupLasso, LHalf, NonnegativeL1, NuclearNorm, TotalVariation
 
 Array = np.ndarray
 
@@ -71,10 +71,13 @@ def nuclear_quadratic(margin: float, seed: int, *, size: int = 6) -> Quadratic:
 
 
 def nonconvex_quadratic(margin: float, seed: int, regularizer: Any) -> Quadratic:
-    """MCP with gamma lam <= 4, or l0 with lam <= 1: three active coordinates in [4, 5], where psi is flat, five off."""
+    """Three active coordinates in [4, 5], five off. MCP with gamma lam <= 4 and l0 with lam <= 1 are flat there."""
     rng = np.random.default_rng(seed)
     w = np.concatenate([rng.choice([-1.0, 1.0], 3) * rng.uniform(4, 5, 3), np.zeros(5)])
-    return Quadratic(regularizer, w, np.concatenate([np.zeros(3), rng.uniform(margin - 1, 1 - margin, 5)]), 1.0)
+    dual = np.concatenate([np.zeros(3), rng.uniform(margin - 1, 1 - margin, 5)])
+    if isinstance(regularizer, LHalf):
+        dual[:3] = regularizer.lam * np.sign(w[:3]) / (2 * np.sqrt(np.abs(w[:3])))
+    return Quadratic(regularizer, w, dual, 1.0)
 
 
 INSTANCES: dict[str, Callable[[float, int], Quadratic]] = {

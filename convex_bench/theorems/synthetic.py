@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from convex_bench.theorems.rows import RowOracle
 from manifold_id.methods.base import Method
 from manifold_id.regularizers.base import Regularizer
 from manifold_id.theory.structure_record import StructureRecord, compare
@@ -93,11 +94,16 @@ class NoisyOracle:
 
 
 def states(
-    problem: Any, method: Method, noise: Noise, w0: Array, steps: int, *, seeds: int, seed: int
+    problem: Any, method: Method, noise: Noise | None, w0: Array, steps: int, *, seeds: int, seed: int
 ) -> Iterator[Any]:
-    """Yield the state after each of `steps` steps; arrays have the seeds as leading axis. w0 has the point's shape."""
+    """Yield the state after each of `steps` steps; arrays have the seeds as leading axis. w0 has the point's shape.
+
+    Without `noise` the problem is a `Rows`, and each step uses the gradient of one of its rows.
+    """
     start = np.broadcast_to(w0, (seeds, *np.shape(w0))).astype(np.float64)
-    oracle = NoisyOracle(problem, noise, start.shape, seed)
+    oracle: Any = (
+        RowOracle(problem, start.shape, seed) if noise is None else NoisyOracle(problem, noise, start.shape, seed)
+    )
     state = method.init(start)
     for _ in range(steps):
         oracle.draw()
@@ -108,7 +114,7 @@ def states(
 def watch(
     problem: Any,
     method: Method,
-    noise: Noise,
+    noise: Noise | None,
     w0: Array,
     steps: int,
     *,
