@@ -70,7 +70,11 @@ def rows(method: ProxSGD, level: float, size: Size, seed: int) -> Verdict:
 def check(size: Size, seed: int) -> Verdict:
     """Test two amplitudes below the smallest margin and two above it; data rows below and above."""
     runs: list[tuple[str, Callable[..., Verdict], ProxSGD, float]] = [
-        *((f"{name}, {a:g} margin", additive, m, a * MARGIN) for name, m in METHODS.items() for a in (0.5, 0.95, 1.2, 2)),
+        *(
+            (f"{name}, {a:g} margin", additive, m, a * MARGIN)
+            for name, m in METHODS.items()
+            for a in (0.5, 0.95, 1.2, 2)
+        ),
         *((f"rows, {name}, largest {a:g} lam", rows, m, a) for name, m in SMALL.items() for a in (0.8, 1.5, 3.0)),
     ]
     return all_hold(*((what, judge(method, level, size, seed)) for what, judge, method, level in runs))

@@ -10,12 +10,13 @@ from convex_bench.theorems.check import Check, Size
 from convex_bench.theorems.instances import l1_quadratic
 from convex_bench.theorems.synthetic import NoisyOracle, Quadratic, gaussian
 from manifold_id.theory.base import Verdict
-from manifold_id.theory.combine import all_hold
-from manifold_id.theory.inexact import INEXACT, inexact
+from manifold_id.theory.combine import all_fail, all_hold
+from manifold_id.theory.inexact import INEXACT, inexact, same_times
 from manifold_id.theory.structure_record import StructureRecord, compare
 
 Array = np.ndarray
 MARGIN, SIGMA, LR, EPS, LAM = 0.3, 0.3, 0.1, 1e-2, 1.0
+INNER = (1, 2, 5, 30)
 Inner = Callable[[Quadratic, Array, Array, Array, Array, float], Array]  # (problem, w, V, P, W0, alpha) -> w
 
 
@@ -27,6 +28,15 @@ def proximal(count: int) -> Inner:
         for _ in range(count):
             w = problem.regularizer.prox(w - (V + P * (w - anchor)) / top, alpha / top[:, 0])
         return w
+
+    return solve
+
+
+def exact() -> Inner:
+    """Return the closed form of the subproblem: the prox of l1 in the diagonal metric P / alpha."""
+
+    def solve(problem: Quadratic, w: Array, V: Array, P: Array, anchor: Array, alpha: float) -> Array:
+        return np.asarray(problem.regularizer.prox_metric(anchor - V / P, alpha, P))
 
     return solve
 
@@ -43,8 +53,8 @@ def smoothed(count: int, nu: float = 1e-2) -> Inner:
     return solve
 
 
-def run(inner: Inner, size: Size, seed: int) -> Verdict:
-    """Run RAMDA without momentum, from a start one away from the solution."""
+def run(inner: Inner, size: Size, seed: int) -> tuple[StructureRecord, Verdict]:
+    """Run RAMDA without momentum, from a start one away from the solution; return the record and its verdict."""
     problem = l1_quadratic(MARGIN, seed)
     seeds, steps = max(50, size.seeds // 2), size.steps(500)
     w = np.broadcast_to(problem.w + 1.0, (seeds, len(problem.w)))
@@ -62,17 +72,27 @@ def run(inner: Inner, size: Size, seed: int) -> Verdict:
         error[t - 1] = np.linalg.norm(residual, axis=1).mean()
         positive[t - 1], negative[t - 1] = compare(problem.regularizer.structure(w), problem.codes)
     last = np.arange(steps // 10, steps + 1)
-    return inexact(StructureRecord(positive, negative), last, error[last - 1], problem.margin, SIGMA)
+    record = StructureRecord(positive, negative)
+    return record, inexact(record, last, error[last - 1], problem.margin, SIGMA)
 
 
 def check(size: Size, seed: int) -> Verdict:
-    """Test four numbers of inner steps."""
-    return all_hold(*((f"{count} inner steps", run(proximal(count), size, seed)) for count in (1, 2, 5, 30)))
+    """Test the exact solution and four numbers of inner steps, and compare their identification times with its own."""
+    reference, first = run(exact(), size, seed)
+    parts, times = [("exact", first)], {}
+    for count in INNER:
+        record, verdict = run(proximal(count), size, seed)
+        parts.append((f"{count} inner steps", verdict))
+        times[f"{count} inner steps"] = record.last_wrong + 1
+    return all_hold(*parts, ("log-rank", same_times(reference.last_wrong + 1, times, reference.steps)))
 
 
 def control(size: Size, seed: int) -> Verdict:
     """Solve the subproblems by gradient descent on a smoothed psi."""
-    return run(smoothed(30), size, seed)
+    reference, _ = run(exact(), size, seed)
+    record, verdict = run(smoothed(30), size, seed)
+    late = same_times(reference.last_wrong + 1, {"smoothed": record.last_wrong + 1}, reference.steps)
+    return all_fail(("identification", verdict), ("log-rank", late))
 
 
 CHECK = Check(INEXACT, check, control)

@@ -81,7 +81,9 @@ def check(size: Size, seed: int) -> Verdict:
         ("plateau in eta", error_slope(ETAS, heights, PLATEAU, "plateau on the support")),
         (
             f"logistic rows, a = {DECAY}",
-            error_slope(data.steps, both, (HALF[0], near[1]), "all coordinates, data rows", data.conditions, converges=True),
+            error_slope(
+                data.steps, both, (HALF[0], near[1]), "all coordinates, data rows", data.conditions, converges=True
+            ),
         ),
     ]
     for rho in (0.03, 0.1, 0.3):  # at the later half of the steps: the average starts from 0

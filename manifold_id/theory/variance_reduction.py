@@ -140,8 +140,6 @@ def error_slope(
         (fit.low, fit.high),
         errors.shape[1],
         errors.size,
-        evidence=(
-            Evidence(f"Error, {what}", "eta" if "plateau" in what else "step", "error", curves, "log", "log"),
-        ),
+        evidence=(Evidence(f"Error, {what}", "eta" if "plateau" in what else "step", "error", curves, "log", "log"),),
         figures=figures,
     )
