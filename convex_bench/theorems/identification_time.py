@@ -5,37 +5,37 @@ from __future__ import annotations
 import numpy as np
 
 from convex_bench.engine import run as run_engine
+from convex_bench.ground_truth import solve
+from convex_bench.problem import Problem
 from convex_bench.theorems.check import Check, Size
+from convex_bench.theorems.compiled import watch_compiled
 from convex_bench.theorems.instances import POON_SOLUTION, poon
 from manifold_id.methods import RDA, RMDA, ProxSAGA, ProxSGD, ProxSVRG
 from manifold_id.methods.base import Method
+from manifold_id.regularizers import L1
 from manifold_id.theory.base import Verdict
 from manifold_id.theory.combine import all_fail, all_hold
 from manifold_id.theory.identification import identification
-from manifold_id.theory.identification_time import IDENTIFICATION_TIME, logarithmic, power
-from manifold_id.theory.structure_record import StructureRecord
-from manifold_id.tracking import Trace
+from manifold_id.theory.identification_time import IDENTIFICATION_TIME, example, logarithmic, power
 
 Array = np.ndarray
 CODES = (POON_SOLUTION != 0).astype(np.int8)
 START = np.full(3, 5.0)
 
 
-def _record(trace: Trace) -> tuple[Array, Array]:
-    """Return (false positive, false negative) at the steps 1 .. T."""
-    codes = np.zeros((trace.steps + 1, len(CODES)), dtype=np.int64)
-    codes[0] = trace.initial
-    np.add.at(codes, (trace.step, trace.atom), trace.new.astype(np.int64) - trace.old)
-    active = np.cumsum(codes, axis=0)[1:] > 0
-    return (active & (CODES == 0)).any(axis=1), (~active & (CODES > 0)).any(axis=1)
+def published() -> Verdict:
+    """Solve the authors' problem from their A and y, and compare solution and margins with what they state."""
+    problem = Problem(np.diag(np.sqrt([1.0, 2.0, 3.0])), [2.0, np.sqrt(2) / 3, np.sqrt(3) / 4], "squared", L1(1 / 3))
+    solution = solve(problem)
+    return example(solution.w, solution.margin[1:], solution.smallest_active, POON_SOLUTION, np.array([1 / 9, 1 / 12]))
 
 
 def original(method: Method, size: Size, seed: int) -> Verdict:
     """Judge identification on the authors' example."""
-    seeds = range(1000 * seed, 1000 * seed + size.seeds)
-    runs = run_engine(poon(), method, seeds, size.steps(2000), w0=START, checkpoints=np.array([1]))
-    positive, negative = zip(*(_record(r.trace) for r in runs), strict=True)
-    return identification(StructureRecord(np.array(positive).T, np.array(negative).T), 1 / 12, float(np.sqrt(2) / 4))
+    problem = poon()
+    solution, seeds = solve(problem), range(1000 * seed, 1000 * seed + size.seeds)
+    record = watch_compiled(problem, method, solution.codes, seeds, size.steps(2000), w0=START)
+    return identification(record, solution.min_margin, float(problem.atom_noise(solution.w).max()))
 
 
 def times(method: Method, deltas: Array, steps: int, seeds: range) -> Array:
@@ -52,6 +52,7 @@ def check(size: Size, seed: int) -> Verdict:
     seeds = range(1000 * seed, 1000 * seed + size.seeds // 3)
     small, large, steps = 0.2 * 0.5 ** np.arange(9), 0.2 * 0.5 ** np.arange(4), 8000
     return all_hold(
+        ("the example", published()),
         ("SAGA, original", original(ProxSAGA(1 / 9), size, seed)),
         ("SVRG, original", original(ProxSVRG(1 / 9, epoch=9), size, seed)),
         ("SAGA", logarithmic(small, times(ProxSAGA(1 / 9), small, 1000, seeds))),

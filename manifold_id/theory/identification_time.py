@@ -28,6 +28,21 @@ IDENTIFICATION_TIME = Theorem(
 )
 
 
+def example(w: Array, margin: Array, smallest: float, stated: Array, margins: Array) -> Verdict:
+    """Return the verdict on a published example: the certified solution, its margins off the support and its smallest
+    active entry against those that are stated, to 1e-9."""
+    error = float(max(np.abs(w - stated).max(), np.abs(margin - margins).max()))
+    same = abs(smallest - float(np.abs(stated[stated != 0]).min()))
+    return Verdict(
+        decide(max(error, same) <= 1e-9, (Assumption("margin", float(margin.min()), bool(margin.min() > 0)),)),
+        f"solution {np.round(w, 6).tolist()}, margins {np.round(margin, 6).tolist()}, smallest active {smallest:.6g}, "
+        f"off by {max(error, same):.0e}",
+        "solution and margins as stated, to 1e-9",
+        error,
+        samples=len(w) + len(margin),
+    )
+
+
 def logarithmic(deltas: Array, times: Array) -> Verdict:
     """Return the verdict on T = a + b log(1/delta): times (levels, seeds), deltas decreasing."""
     mean, x = times.mean(axis=1), np.log(1 / deltas)

@@ -46,7 +46,7 @@ def inexact(record: StructureRecord, steps: Array, error: Array, margin: float, 
     curve = Curve("mean |s| / alpha", steps.astype(float), error)
     return Verdict(
         decide(verdict.status == "holds" and exponent < -0.5, verdict.assumptions),
-        f"{verdict.summary}, inner error ~ t^{exponent:.2f}",
+        f"{verdict.summary}, " + ("subproblems exact" if exponent == -np.inf else f"inner error ~ t^{exponent:.2f}"),
         f"{verdict.criterion}; exponent of the inner error < -1/2",
         verdict.effect,
         verdict.interval,
