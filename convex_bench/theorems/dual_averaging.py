@@ -21,7 +21,7 @@ NOISE = 0.05
 def run(kind: str, problem: Quadratic, method: Any, size: Size, seed: int, steps: int) -> Verdict:
     """Run one method on one problem, off the solution by 3 in every coordinate at the start."""
     psi, star, codes = problem.regularizer, problem.w, problem.codes
-    seeds, off = max(10, size.seeds // 5), problem.codes <= 0
+    seeds, zero = max(10, size.seeds // 5), problem.codes <= 0
     w0 = star + 3.0
     axes = tuple(range(1, star.ndim + 1))
     inclusion, stationarity, ratios, differ, compared = [], [], [], 0, 0
@@ -32,16 +32,20 @@ def run(kind: str, problem: Quadratic, method: Any, size: Size, seed: int, steps
             ratio, centre = method.gamma / np.sqrt(state.t), 0.0 * w0
         u = state.d + ratio * (state.z - centre)
         scale = np.abs(state.d).max(axis=axes) + ratio * np.abs(state.z - centre).max(axis=axes) + 1.0
-        inclusion.append(psi.residual(state.z, u).max(axis=-1) / scale)
+        if kind == "nuclear norm":
+            off = np.abs(state.z - psi.prox(state.z - u, 1.0)).max(axis=axes)
+        else:
+            off = psi.residual(state.z, u).max(axis=-1)
+        inclusion.append(off / scale)
         stationarity.append(
             np.linalg.norm((state.z - psi.prox(state.z - problem.gradient(state.z), 1.0)).reshape(seeds, -1), axis=1)
         )
         ratios.append(ratio)
         if kind in ENTRYWISE:
             there = np.broadcast_to(star, state.z.shape)
-            depth = psi.margin(there, state.d - ratio * (centre - star))[:, off]
+            depth = psi.margin(there, state.d - ratio * (centre - star))[:, zero]
             clear = np.abs(depth) > 1e-10
-            held = (psi.structure(state.z) == codes)[:, off]
+            held = (psi.structure(state.z) == codes)[:, zero]
             differ += int((((depth > 0) != held) & clear).sum())
             compared += int(clear.sum())
     return dual_averaging(np.array(inclusion), differ, compared, np.array(stationarity), np.array(ratios))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from manifold_id.methods.base import Method
 from manifold_id.regularizers import L1
 from manifold_id.theory.base import Verdict
 from manifold_id.theory.combine import all_fail, all_hold
-from manifold_id.theory.regret import REGRET, regret, regret_bound
+from manifold_id.theory.regret import REGRET, anytime_bound, regret, regret_bound
 
 Array = np.ndarray
 
@@ -42,46 +43,109 @@ def linear(method: Method, gamma: float, signs: Array, radius: float) -> Verdict
     return regret(observed, regret_bound(steps, gamma, radius, 1.0), what="regret", largest_gradient=1.0, gradient=1.0)
 
 
-def logistic(start: float, size: Size, seed: int) -> list[tuple[str, Verdict]]:
-    """Run RDA on logistic losses with |x_i| <= 1 = G from w_1 uniform on [-start, start]: regret, and suboptimality."""
+@dataclass(frozen=True, eq=False)
+class _Logistic:
+    """Logistic losses with |x_i| <= 1, so that every gradient has norm at most G = 1, and psi = 0.02 |.|_1."""
+
+    X: Array
+    y: Array
+    psi: L1
+    best: Array  # the minimizer, by proximal gradient to rounding
+
+    def objective(self, w: Array) -> Array:
+        """Return the suboptimality's first part, F(w), for a batch."""
+        return np.asarray(np.logaddexp(0, -self.y * (w @ self.X.T)).mean(axis=-1) + self.psi.value(w))
+
+    def loss(self, w: Array, rows: Array) -> Array:
+        """Return f_row(w) + psi(w), one row for each point (or for the one point)."""
+        return np.asarray(np.logaddexp(0, -self.y[rows] * (self.X[rows] * w).sum(axis=1)) + self.psi.value(w))
+
+    def gradient(self, w: Array, rows: Array) -> Array:
+        """Return the gradient of f_row at w, one row for each point."""
+        x, label = self.X[rows], self.y[rows]
+        return np.asarray(-(label * expit(-label * (x * w).sum(axis=1)))[:, None] * x)
+
+
+@dataclass(frozen=True, eq=False)
+class _Absolute:
+    """f(w) = |w - 1| in one dimension, psi = 0: subgradients of norm G = 1 that do not fade near the minimizer."""
+
+    y = np.zeros(1)
+    psi = L1(0.0)
+    best = np.ones(1)
+
+    def objective(self, w: Array) -> Array:
+        """Return |w - 1|."""
+        return np.asarray(np.abs(w - 1).sum(axis=-1))
+
+    def gradient(self, w: Array, rows: Array) -> Array:
+        """Return a subgradient."""
+        return np.where(w >= 1, 1.0, -1.0)
+
+
+def _logistic(seed: int) -> _Logistic:
     rng = np.random.default_rng(seed)
-    n, p, lam, gamma, seeds, steps = 200, 8, 0.02, 0.5, max(20, size.seeds // 4), size.steps(1000)
+    n, p = 200, 8
     X = rng.standard_normal((n, p))
     X /= np.linalg.norm(X, axis=1).max()
     y = np.where(X @ np.array([4.0, -4, 3, 0, 0, 0, 0, 0]) + 0.3 * rng.logistic(size=n) > 0, 1.0, -1.0)
-    psi, rows = L1(lam), rng.integers(0, n, (steps, seeds))
-
-    def objective(w: Array) -> Array:
-        return np.asarray(np.logaddexp(0, -y * (w @ X.T)).mean(axis=-1) + psi.value(w))
-
-    best = np.zeros(p)  # proximal gradient to rounding: L <= 1/4 as the rows have norm at most 1
-    for _ in range(4000):
+    psi, best = L1(0.02), np.zeros(p)
+    for _ in range(4000):  # L <= 1/4 as the rows have norm at most 1
         best = psi.prox(best + 4 * X.T @ (y * expit(-y * (X @ best))) / n, 4.0)
-    w1 = rng.uniform(-start, start, (seeds, p))
+    return _Logistic(X, y, psi, best)
+
+
+def logistic(data: _Logistic, start: float, size: Size, seed: int) -> list[tuple[str, Verdict]]:
+    """Run RDA on logistic losses from w_1 uniform on [-start, start]: regret, and suboptimality of the mean iterate."""
+    rng = np.random.default_rng([seed, 1])
+    gamma, seeds, steps = 0.5, max(20, size.seeds // 4), size.steps(600)
+    rows, w1 = rng.integers(0, len(data.y), (steps, seeds)), rng.uniform(-start, start, (seeds, len(data.best)))
     oracle, state, method = _Given(), RDA(gamma).init(w1), RDA(gamma)
-    gap, mean, total, largest = np.zeros((steps, seeds)), np.zeros((steps, seeds)), np.zeros((seeds, p)), 0.0
+    gap, mean, total, largest = np.zeros((steps, seeds)), np.zeros((steps, seeds)), np.zeros(w1.shape), 0.0
     for t in range(steps):
-        x, label, w = X[rows[t]], y[rows[t]], state.w
-        gap[t] = np.logaddexp(0, -label * (x * w).sum(axis=1)) + psi.value(w)
-        gap[t] -= np.logaddexp(0, -label * (x @ best)) + psi.value(best)
-        g = -(label * expit(-label * (x * w).sum(axis=1)))[:, None] * x
+        w = state.w
+        gap[t] = data.loss(w, rows[t]) - data.loss(data.best, rows[t])
+        g = data.gradient(w, rows[t])
         largest = max(largest, float(np.linalg.norm(g, axis=1).max()))
         oracle.g = lambda w, g=g: g
         total += w
-        mean[t] = objective(total / (t + 1)) - objective(best)
-        state = method.update(oracle, state, psi)  # type: ignore[arg-type]
-    extra = np.linalg.norm(w1, axis=1) + psi.value(w1)
-    radius = float(np.linalg.norm(best))
-    bound = regret_bound(steps, gamma, radius, 1.0)[:, None] + extra
+        mean[t] = data.objective(total / (t + 1)) - data.objective(data.best)
+        state = method.update(oracle, state, data.psi)  # type: ignore[arg-type]
+    extra = np.linalg.norm(w1, axis=1) + data.psi.value(w1)
+    bound = regret_bound(steps, gamma, float(np.linalg.norm(data.best)), 1.0)[:, None] + extra
     expected = bound.mean(axis=1) / np.arange(1, steps + 1)
     about: dict[str, Any] = {"largest_gradient": largest, "gradient": 1.0}
+    average = regret(mean.mean(axis=1)[:, None], expected, what="mean suboptimality", **about)
     return [
         (f"logistic, start {start:g}", regret(np.cumsum(gap, axis=0), bound, what="regret", **about)),
-        (
-            f"mean iterate, start {start:g}",
-            regret(mean.mean(axis=1)[:, None], expected, what="mean suboptimality", **about),
-        ),
+        (f"mean iterate, start {start:g}", average),
     ]
+
+
+def anytime(data: _Logistic | _Absolute, eta: float, start: float, size: Size, seed: int, *, inside: bool = True) -> Verdict:
+    """Run dual averaging with primal averaging, c_t = s_{t+1} / alpha_{t+1}, and judge W^{T-1} for every T.
+
+    Unless `inside` the theorem: beta constant, and no averaging (c = 1).
+    """
+    rng = np.random.default_rng([seed, 2])
+    seeds, steps = max(40, size.seeds // 2), size.steps(600)
+    centre = rng.uniform(-start, start, (seeds, len(data.best)))
+    s = eta * np.sqrt(np.arange(1, steps + 2))
+    alpha = np.cumsum(s)
+    w, V, gap, largest = centre, 0 * centre, np.zeros((steps, seeds)), 0.0
+    for t in range(1, steps + 1):
+        gap[t - 1] = data.objective(w) - data.objective(data.best)
+        g = data.gradient(w, rng.integers(0, len(data.y), seeds))
+        largest = max(largest, float(np.linalg.norm(g, axis=1).max()))
+        V = V + s[t - 1] * g
+        beta = np.sqrt(t) if inside else 1.0
+        z = data.psi.prox(centre - V / beta, alpha[t - 1] / beta)
+        c = s[t] / alpha[t] if inside else 1.0
+        w = (1 - c) * w + c * z
+    distance = np.linalg.norm(centre - data.best, axis=1)
+    bound = anytime_bound(steps, eta, distance, 1.0, data.psi.value(centre)).mean(axis=1)
+    return regret(gap.mean(axis=1)[:, None], bound, what="mean suboptimality, primal averaging",
+                  largest_gradient=largest, gradient=1.0)  # fmt: skip
 
 
 def _signs(kind: str, size: Size, seed: int) -> Array:
@@ -93,20 +157,25 @@ def _signs(kind: str, size: Size, seed: int) -> Array:
 
 def check(size: Size, seed: int) -> Verdict:
     """Test RDA with three gammas on linear losses, and on logistic losses from four kinds of start."""
+    data = _logistic(seed)
     parts = [
         (f"{kind} signs, gamma {gamma:g}", linear(RDA(gamma), gamma, _signs(kind, size, seed), radius))
         for kind in ("random", "alternating")
         for gamma, radius in ((1.0, 1.0), (0.3, 3.0), (3.0, 0.5))
     ]
     for start in (0.0, 0.1, 1.0, 10.0):
-        parts += logistic(start, size, seed)
+        parts += logistic(data, start, size, seed)
+    for eta, start in ((0.02, 0.0), (0.2, 0.0), (2.0, 0.0), (0.2, 1.0), (0.2, 10.0)):
+        parts.append((f"primal averaging, eta {eta:g}, start {start:g}", anytime(data, eta, start, size, seed)))
+        parts.append((f"the same on |w - 1|, eta {eta:g}, start {start:g}", anytime(_Absolute(), eta, start, size, seed)))
     return all_hold(*parts)
 
 
 def control(size: Size, seed: int) -> Verdict:
     """Keep beta constant: RMDA with s = 1 and beta = t^0 is dual averaging with beta = 1."""
     return all_fail(
-        ("constant beta", linear(RMDA(1.0, decay=0.5, damping=0.0), 1.0, _signs("alternating", size, seed), 1.0))
+        ("constant beta", linear(RMDA(1.0, decay=0.5, damping=0.0), 1.0, _signs("alternating", size, seed), 1.0)),
+        ("constant beta, no averaging", anytime(_Absolute(), 0.2, 0.0, size, seed, inside=False)),
     )
 
 

@@ -18,7 +18,9 @@ DUAL_AVERAGING = Theorem(
     latex=r"-\tfrac{V_t}{\alpha_t}-\tfrac{\beta_t}{\alpha_t}(z_t-w_0)\in\partial\psi(z_t),\qquadz_{t,i}=w_i^*\iff-\tfrac{V_{t,i}}{\alpha_t}+\tfrac{\beta_t}{\alpha_t}(w_{0,i}-w_i^*)\in\partial\psi_i(w_i^*)",
     source="The first two statements are the optimality condition of the subproblem. The third is stated in "
     "the manner of Huang and Lee (ICLR 2022), Theorem 1 (worded from memory): take limits in the inclusion.",
-    measured="The distance of u_t to d psi(z_t), relative to the size of its terms, at every step and seed; the "
+    measured="The distance of u_t to d psi(z_t), relative to the size of its terms, at every step and seed (for "
+    "the nuclear norm, whose singular vectors are ill-conditioned at small singular values, |z - prox_psi(z + u)|, "
+    "which is 0 iff u lies there); the "
     "criterion against the observed structure for every atom; and the ratio of the stationarity residual |z - "
     "prox_psi(z - grad f(z))| averaged over the last quarter to that of the start, with noise small enough for "
     "its plateau not to hide the limit.",
