@@ -122,7 +122,9 @@ def logistic(data: _Logistic, start: float, size: Size, seed: int) -> list[tuple
     ]
 
 
-def anytime(data: _Logistic | _Absolute, eta: float, start: float, size: Size, seed: int, *, inside: bool = True) -> Verdict:
+def anytime(
+    data: _Logistic | _Absolute, eta: float, start: float, size: Size, seed: int, *, inside: bool = True
+) -> Verdict:
     """Run dual averaging with primal averaging, c_t = s_{t+1} / alpha_{t+1}, and judge W^{T-1} for every T.
 
     Unless `inside` the theorem: beta constant, and no averaging (c = 1).
@@ -167,7 +169,9 @@ def check(size: Size, seed: int) -> Verdict:
         parts += logistic(data, start, size, seed)
     for eta, start in ((0.02, 0.0), (0.2, 0.0), (2.0, 0.0), (0.2, 1.0), (0.2, 10.0)):
         parts.append((f"primal averaging, eta {eta:g}, start {start:g}", anytime(data, eta, start, size, seed)))
-        parts.append((f"the same on |w - 1|, eta {eta:g}, start {start:g}", anytime(_Absolute(), eta, start, size, seed)))
+        parts.append(
+            (f"the same on |w - 1|, eta {eta:g}, start {start:g}", anytime(_Absolute(), eta, start, size, seed))
+        )
     return all_hold(*parts)
 
 
