@@ -145,25 +145,37 @@ def decay(curves: pd.DataFrame, column: str, title: str, ylabel: str) -> Figure:
     return figure
 
 
+def _decades(data: Evidence, which: str) -> float:
+    """Return how many powers of ten the positive values of an axis span."""
+    values = np.concatenate([np.asarray(getattr(c, which), dtype=float) for c in data.curves])
+    values = values[np.isfinite(values) & (values > 0)]
+    return float(np.log10(values.max() / values.min())) if len(values) else 0.0
+
+
 def evidence(data: Evidence) -> Figure:
     """Return the figure of evidence of a theorem: curves as lines or points with their bands, on the scales it names.
 
     Predicted against observed is one of them: points beside the line on which both agree.
     """
     figure, (ax,) = _axes(data.title, data.xlabel, (data.ylabel,))
+    crowd = max((len(c.x) for c in data.curves if c.kind == "points"), default=0)
     for i, curve in enumerate(data.curves):
+        colour = COLOURS[i % len(COLOURS)]
+        band = curve.low is not None and curve.high is not None
         if curve.kind == "points":
-            shape: dict[str, Any] = {
-                "color": COLOURS[i % len(COLOURS)],
-                "marker": MARKERS[i % len(MARKERS)],
-                "markersize": 4.5,
-            }
-            ax.plot(curve.x, curve.y, linestyle="none", label=curve.label, **shape)
+            if band:  # an error bar each: points need no order
+                ax.vlines(curve.x, curve.low, curve.high, color=colour, alpha=0.4, linewidth=1.0)
+            shape: dict[str, Any] = {"marker": MARKERS[i % len(MARKERS)], "markersize": 4.5 if crowd < 80 else 3}
+            ax.plot(curve.x, curve.y, color=colour, linestyle="none", label=curve.label, alpha=0.8, **shape)
         else:
             ax.plot(curve.x, curve.y, label=curve.label, **_style(i))
-        if curve.low is not None and curve.high is not None:
-            ax.fill_between(curve.x, curve.low, curve.high, color=COLOURS[i % len(COLOURS)], alpha=0.15, linewidth=0)
-    ax.set_xscale(data.xscale)
-    ax.set_yscale(data.yscale)
+            if band:
+                ax.fill_between(curve.x, curve.low, curve.high, color=colour, alpha=0.15, linewidth=0)
+    for which in ("x", "y"):
+        if getattr(data, f"{which}scale") == "log":
+            if _decades(data, which) >= 1.5:
+                _log(ax, which)
+            else:  # too short for labels at powers of ten alone
+                ax.set(**{f"{which}scale": "log"})
     _legend(figure, ax)
     return figure

@@ -52,7 +52,7 @@ def _instances(size: Size, seed: int) -> list[tuple[str, Problem]]:
     return [
         (
             f"groups of {group}, {i}",
-            planted(n=120, groups=15, group_size=group, active=3, loss="squared", seed=seed + i).problem,
+            planted(n=120, groups=15, group_size=group, active=3, loss="squared", seed=100 * seed + i).problem,
         )
         for group in (1, 3)
         for i in range(count)

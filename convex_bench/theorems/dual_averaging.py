@@ -55,16 +55,16 @@ def check(size: Size, seed: int) -> Verdict:
     """Test RMDA and RDA."""
     parts = []
     for kind in ("l1", "nonnegative", "groups", "box", "total variation", "nuclear norm"):
-        steps = size.steps(400 if kind == "nuclear norm" else 1000)
+        steps = size.steps(300 if kind == "nuclear norm" else 600)
         problem = INSTANCES[kind](0.3, seed)
         parts.append((f"RMDA, {kind}", run(kind, problem, RMDA(lr=0.3), size, seed, steps)))
-    parts.append(("RDA, l1", run("l1", INSTANCES["l1"](0.3, seed), RDA(gamma=0.5), size, seed, size.steps(1000))))
+    parts.append(("RDA, l1", run("l1", INSTANCES["l1"](0.3, seed), RDA(gamma=0.5), size, seed, size.steps(600))))
     return all_hold(*parts)
 
 
 def control(size: Size, seed: int) -> Verdict:
     """Let beta grow like alpha."""
-    return run("l1", INSTANCES["l1"](0.3, seed), RMDA(lr=0.3, damping=1.5), size, seed, size.steps(1000))
+    return run("l1", INSTANCES["l1"](0.3, seed), RMDA(lr=0.3, damping=1.5), size, seed, size.steps(600))
 
 
 CHECK = Check(DUAL_AVERAGING, check, control)

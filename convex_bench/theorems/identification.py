@@ -45,14 +45,14 @@ def planted_rows(group_size: int, size: Size, seed: int) -> Verdict:
     return identification(record, rows.margin, rows.noise)
 
 
-def census(method: Method, size: Size, seed: int) -> Verdict:
+def census(method: Method, size: Size, seed: int, steps: int = 20000) -> Verdict:
     """Run on one row a step of the census data a9a with the group lasso, from zero; the seed draws the rows."""
     X, y, groups = load("a9a")
     problem = Problem(X, y, regularizer=GroupLasso(1.0, groups=groups))
     problem = problem.with_lam(0.3 * problem.lambda_max())
     solution = solve(problem)
     seeds = range(1000 * seed, 1000 * seed + max(size.seeds // 2, 50))
-    record = watch_compiled(problem, method, solution.codes, seeds, size.steps(20000))
+    record = watch_compiled(problem, method, solution.codes, seeds, size.steps(steps))
     return identification(record, solution.min_margin, float(problem.atom_noise(solution.w).max()))
 
 
@@ -73,7 +73,7 @@ def control(size: Size, seed: int) -> Verdict:
     steps = size.steps(1000)
     parts = [
         ("ProxSGD", run("l1", ProxSGD(lr=0.5, decay=0.5), size, seed, steps)),
-        ("ProxSGD, a9a", census(ProxSGD(lr=0.003), size, seed)),
+        ("ProxSGD, a9a", census(ProxSGD(lr=0.003), size, seed, 5000)),
         ("margin 0, RMDA", run("l1", RMDA(lr=0.05), size, seed, steps, margin=0.0)),
         ("margin 0, RDA", run("l1", RDA(gamma=1.0), size, seed, steps, margin=0.0)),
         ("c = 0.1, averaged iterate", run("l1", RMDA(lr=0.05, momentum=0.1), size, seed, steps, "w")),

@@ -76,15 +76,15 @@ def check(size: Size, seed: int) -> Verdict:
     """Test forward-backward on three problems, FISTA and SAGA on one."""
     parts = []
     for i in range(3 * size.factor):
-        problem = _instance(seed + i)
-        distance, rho, start, stop = _plain(problem, seed + i)
+        problem = _instance(100 * seed + i)
+        distance, rho, start, stop = _plain(problem, 100 * seed + i)
         parts.append((f"forward-backward {i}", local_rate(distance, start, stop, rho)))
         if i == 0:
             star = solve(problem).w
             fast = _trajectory(problem, FISTA(1 / problem.lipschitz()), 1500, np.zeros((1, *problem.shape)))[:, 0]
             d = np.linalg.norm(fast[_settled(fast, star) :] - star, axis=1)
             parts.append(("FISTA", oscillates(d[d > FLOOR], distance[start:stop])))
-    problem = _instance(seed)
+    problem = _instance(100 * seed)
     solution = solve(problem)
     marks = np.arange(1, 13) * 4000
     runs = run_engine(problem, ProxSAGA(), range(8), int(marks[-1]), reference=solution, checkpoints=marks)
@@ -97,7 +97,7 @@ def check(size: Size, seed: int) -> Verdict:
 
 def control(size: Size, seed: int) -> Verdict:
     """Compare before identification, and with two equal active columns."""
-    problem = _instance(seed)
+    problem = _instance(100 * seed)
     distance, rho, start, _ = _plain(problem, seed)
     parts = [("before identification", local_rate(distance, 0, start, rho))]
     active = int(np.flatnonzero(solve(problem).w)[0])

@@ -55,9 +55,8 @@ def errors(problem: Any, noise: Noise | None, method: Method, steps: int, seeds:
             distance = np.linalg.norm(state.w - problem.w, axis=1).mean()
             rows.append((np.linalg.norm(e[:, off], axis=1), np.linalg.norm(e[:, ~off], axis=1), share, moved, distance))
         before = state.w
-    z, s, share, moved, distance = (np.array(a) for a in zip(*rows, strict=True))
-    conditions = Conditions(marks, share, moved, distance) if isinstance(method, RMDA) else None
-    return Errors(marks, z, s, conditions)
+    z, s, *measured = (np.array(a) for a in zip(*rows, strict=True))
+    return Errors(marks, z, s, Conditions(marks, *measured) if isinstance(method, RMDA) else None)
 
 
 def quadratic(method: Method, size: Size, seed: int) -> Errors:

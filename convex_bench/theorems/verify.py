@@ -15,6 +15,8 @@ from convex_bench.theorems.check import Size
 from convex_bench.theorems.parallel import Job, Outcome, run_jobs
 from convex_bench.theorems.registry import MODULES, load_check
 
+PICTURES = 4  # of each theorem on the page; the JSON file has the curves of all
+
 
 def verify(
     names: Iterable[str] = (),
@@ -64,7 +66,7 @@ def write_page(outcomes: list[Outcome], path: Path, *, size: Size, seed: int) ->
     for o in outcomes:
         t, v = o.theorem, o.check
         named = dict.fromkeys((a.name, f"{a.value:.4g}", "yes" if a.met else "no", a.note) for a in v.assumptions)
-        pictures = [Picture(evidence(e), f"{e.title} ({t.title})") for e in v.evidence[:2]]
+        pictures = [Picture(evidence(e), f"{e.title} ({t.title})") for e in v.evidence[:PICTURES]]
         text = [
             t.statement,
             f"Source. {t.source}",

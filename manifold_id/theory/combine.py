@@ -32,6 +32,6 @@ def _merge(parts: tuple[tuple[str, Verdict], ...], order: tuple[Status, ...]) ->
         seeds=max(v.seeds for _, v in parts),
         samples=sum(v.samples for _, v in parts),
         assumptions=tuple(a for _, v in parts for a in v.assumptions),
-        evidence=tuple(e for _, v in parts for e in v.evidence),
+        evidence=tuple(replace(e, title=f"{e.title}: {name}") for name, v in parts for e in v.evidence),
         figures={f"{name}: {key}": x for name, v in parts for key, x in v.figures.items()},
     )

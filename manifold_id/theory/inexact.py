@@ -61,7 +61,7 @@ def inexact(record: StructureRecord, steps: Array, error: Array, margin: float, 
 def same_times(exact: Array, inexact: dict[str, Array], steps: int) -> Verdict:
     """Return the verdict on identification times: log-rank p >= LEVEL / tests for each inexact solver.
 
-    Times are (seeds,) steps from which a run is right; a run that is not right on the whole last half is censored there.
+    Times are (seeds,) steps from which a run is right; one that is not right on the whole last half is censored.
     """
 
     def censored(times: Array) -> Array:
@@ -75,7 +75,9 @@ def same_times(exact: Array, inexact: dict[str, Array], steps: int) -> Verdict:
     )
     medians = ", ".join(f"{name} {np.median(t):.0f}" for name, t in {"exact": exact, **inexact}.items())
     return Verdict(
-        decide(worst * len(p) >= LEVEL, (Assumption("runs identified", np.mean(exact <= steps // 2), True),)),
+        decide(
+            worst * len(p) >= LEVEL, (Assumption("share identified, exact", float(np.mean(exact <= steps // 2)), True),)
+        ),
         f"smallest p {worst:.2g} of {len(p)} tests (median steps: {medians})",
         f"log-rank p >= {LEVEL:g} after Bonferroni",
         worst,

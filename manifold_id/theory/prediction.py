@@ -81,4 +81,5 @@ def scatter(verdict: Verdict) -> Verdict:
     points = [replace(e.curves[0], label=name) for name, e in zip(names, verdict.evidence, strict=True)]
     ends = np.array([1.0, max(float(max(c.x.max(), c.y.max())) for c in points)])
     equal = Curve("observed = predicted: none may lie above", ends, ends)
-    return replace(verdict, evidence=(replace(verdict.evidence[0], curves=(*points, equal)),))
+    figure = replace(verdict.evidence[0], title="Step from which the off atoms are right", curves=(*points, equal))
+    return replace(verdict, evidence=(figure,))

@@ -26,9 +26,9 @@ VARIANCE_REDUCTION = Theorem(
     measured="Slopes of the mean squared error's root in log-log over the last 1.5 decades: off the support for "
     "a = 0, on the support for a = 0.8; all coordinates for a = 0.8 with one row of a logistic regression a step; and "
     "the exponent of the plateau in eta for a = 0. The conditions are measured: t s_t / alpha_t bounded (so that sum "
-    "(s_t/alpha_t)^2 < inf), and for a = 0.8 the distance to the solution falling (convergence); for a = 0 z_t does not "
-    "converge on the support, and the claim is made off it, where the quadratic is decoupled. The published lemma's "
-    "own third condition is measured too, |w_{t+1} - w_t| alpha_t / s_t: with constant step and persistent noise "
+    "(s_t/alpha_t)^2 < inf), and for a = 0.8 the distance to the solution falling (convergence); for a = 0 z_t "
+    "does not converge on the support, and the claim is made off it, where the quadratic is decoupled. The published "
+    "lemma's own third condition is measured too, |w_{t+1} - w_t| alpha_t / s_t: with constant step and persistent noise "
     "it grows, so that those runs are evidence for the derived statement, and none for the lemma. A momentum average "
     "of weight rho has s_t / alpha_t -> rho instead: its error must stay at sigma sqrt(rho / (2 - rho)) within 5 %.",
     control="A single stochastic gradient (exponent 0), also of logistic rows, and a momentum average with constant "
@@ -118,7 +118,7 @@ def error_slope(
     """
     mean = np.sqrt((errors**2).mean(axis=1))
     fit = bootstrap(lambda i: log_slope(steps, np.sqrt((errors[:, i] ** 2).mean(axis=1))), errors.shape[1])
-    met = (Assumption("errors > 0", float(mean.min()), bool(mean.min() > 0)),)
+    met: tuple[Assumption, ...] = (Assumption("errors > 0", float(mean.min()), bool(mean.min() > 0)),)
     figures, note = {"error at the end": float(mean[-1])}, ""
     if conditions is not None:
         met += conditions.assumptions(converges)

@@ -23,10 +23,10 @@ WRONG_SUPPORT = Theorem(
     measured="The slope of log P(wrong support at t) over seeds on a log grid, at most -1/4 + 0.05 (faster "
     "decay passes: the statement is an upper bound). RDA+ with tau = 60 on a quadratic: the first switch happens on "
     "the right support (95 % lower limit of the share above 0.9), every run ends there, and gradient steps on the "
-    "manifold lower the gap by at least their factor. With tau = 2 (5 on data rows), where many switches are wrong: each of them is "
-    "recognized by the optimality condition of the whole problem and undone, and every run ends on the right support. "
-    "The same (tau = 300) with Newton's method reduced to the support on a logistic regression, one data row a step: its gradient "
-    "must fall below 1e-10 lam within 8 steps, quadratically at the end.",
+    "manifold lower the gap by at least their factor. With tau = 2 (5 on data rows), where many switches are wrong: "
+    "each of them is recognized by the optimality condition of the whole problem and undone, and every run ends on the "
+    "right support. The same (tau = 300) with Newton's method reduced to the support on a logistic regression, one "
+    "data row a step: its gradient must fall below 1e-10 lam within 8 steps, quadratically at the end.",
     control="tau = 1: the first switch happens on the wrong support.",
 )
 
