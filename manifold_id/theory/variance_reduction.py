@@ -28,7 +28,7 @@ VARIANCE_REDUCTION = Theorem(
     "the exponent of the plateau in eta for a = 0. The conditions are measured: t s_t / alpha_t bounded (so that sum "
     "(s_t/alpha_t)^2 < inf), and for a = 0.8 the distance to the solution falling (convergence); for a = 0 z_t "
     "does not converge on the support, and the claim is made off it, where the quadratic is decoupled. The published "
-    "lemma's own third condition is measured too, |w_{t+1} - w_t| alpha_t / s_t: with constant step and persistent noise "
+    "lemma's own third condition is measured too, |w_{t+1} - w_t| alpha_t / s_t: with constant step and lasting noise "
     "it grows, so that those runs are evidence for the derived statement, and none for the lemma. A momentum average "
     "of weight rho has s_t / alpha_t -> rho instead: its error must stay at sigma sqrt(rho / (2 - rho)) within 5 %.",
     control="A single stochastic gradient (exponent 0), also of logistic rows, and a momentum average with constant "
