@@ -46,8 +46,10 @@ def prediction(left: Array, margin: Array, last: Array, factor: float = 1.0) -> 
     predicted = np.where(fails.any(axis=0), len(fails) - fails[::-1].argmax(axis=0), 0)
     known = predicted < len(fails)  # else the condition still fails at the last step: no prediction
     early = int((last > predicted)[known].sum())
-    rank = float(spearmanr(predicted[known], last[known]).statistic) if np.ptp(last[known]) > 0 else np.nan
     x, y = predicted[known] + 1.0, last[known] + 1.0
+    varies = known.any() and min(np.ptp(x), np.ptp(y)) > 0
+    rank = float(spearmanr(x, y).statistic) if varies else np.nan
+    middle = [float(np.median(v)) if known.any() else np.nan for v in (x, y, y / x)]
     figure = Evidence(
         "Step from which the off atoms are right",
         "predicted from margin and error",
@@ -56,11 +58,10 @@ def prediction(left: Array, margin: Array, last: Array, factor: float = 1.0) -> 
         "log",
         "log",
     )
-    middle = float(np.median(y / x)) if known.any() else np.nan
     return no_violations(
         early,
         int(known.sum()),
-        f"predictions earlier than observed (medians {np.median(x):.0f} and {np.median(y):.0f}, rank correlation "
+        f"predictions earlier than observed (medians {middle[0]:.0f} and {middle[1]:.0f}, rank correlation "
         f"{rank:.2f}, {int((~known).sum())} seeds without a prediction)",
         seeds=len(last),
         assumptions=(
@@ -68,7 +69,7 @@ def prediction(left: Array, margin: Array, last: Array, factor: float = 1.0) -> 
             Assumption("share of seeds with a prediction", float(known.mean()), bool(known.mean() > 0.5)),
         ),
         evidence=(figure,),
-        figures={"rank correlation": rank, "median observed / predicted": middle},
+        figures={"rank correlation": rank, "median observed / predicted": middle[2]},
     )
 
 
@@ -79,7 +80,7 @@ def scatter(verdict: Verdict) -> Verdict:
     """
     names = [key.rsplit(": ", 1)[0] for key in verdict.figures if key.endswith("rank correlation")]
     points = [replace(e.curves[0], label=name) for name, e in zip(names, verdict.evidence, strict=True)]
-    ends = np.array([1.0, max(float(max(c.x.max(), c.y.max())) for c in points)])
+    ends = np.array([1.0, max(float(max(c.x.max(initial=1), c.y.max(initial=1))) for c in points)])
     equal = Curve("observed = predicted: none may lie above", ends, ends)
     figure = replace(verdict.evidence[0], title="Step from which the off atoms are right", curves=(*points, equal))
     return replace(verdict, evidence=(figure,))

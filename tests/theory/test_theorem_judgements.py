@@ -1,0 +1,140 @@
+"""What single judgements conclude from made-up evidence: each must be able to fail."""
+
+import numpy as np
+import pytest
+
+from convex_bench.theorems.compiled import structure_record, watch_compiled
+from convex_bench.theorems.dichotomy import scaled_rows
+from convex_bench.theorems.rows import RowOracle, logistic
+from manifold_id.methods import RMDA
+from manifold_id.theory.asymptotic_normality import face_covariance
+from manifold_id.theory.dichotomy import Departures, dichotomy, empirical_rate
+from manifold_id.theory.identification_time import example
+from manifold_id.theory.inexact import same_times
+from manifold_id.theory.prediction import prediction, scatter
+from manifold_id.theory.regret import anytime_bound
+from manifold_id.theory.variance_reduction import Conditions, momentum_plateau
+from manifold_id.theory.wrong_support import Switches, newton, returns
+from manifold_id.tracking import Trace
+
+
+def test_row_gradients_of_the_batch_are_those_of_the_problem():
+    rows = logistic(3)
+    oracle = RowOracle(rows, (5, 10), seed=1)
+    oracle.draw()
+    w = np.random.default_rng(0).standard_normal((5, 10))
+    drawn = np.random.default_rng(1).integers(0, 300, 5)
+    expected = np.stack([rows.problem.minibatch_gradient(w[s], drawn[s : s + 1]) for s in range(5)])
+    np.testing.assert_allclose(oracle(w), expected, rtol=1e-12, atol=1e-15)
+
+
+@pytest.mark.parametrize("level", [0.8, 2.0])
+def test_scaled_rows_keep_the_solution_and_reach_the_level(level):
+    rows = scaled_rows(1, level)
+    off, lam = rows.codes <= 0, rows.problem.penalty.lam
+    gradients = rows.row_gradients_at_solution()
+    assert np.max(rows.regularizer.residual(rows.w, gradients.mean(axis=0))) < 1e-12
+    np.testing.assert_allclose(np.abs(gradients[:, off]).max(axis=0), level * lam)
+    assert (empirical_rate(gradients[:, off], lam) > 0).all() == (level > 1)
+
+
+def test_a_compiled_record_agrees_with_the_trace():
+    rows = logistic(2)
+    record = watch_compiled(rows.problem, RMDA(lr=0.1), rows.codes, range(3), 400)
+    assert record.steps == 400 and record.seeds == 3
+    trace = Trace(np.array([1, 0]), np.array([2, 3]), np.array([1, 1]), np.array([1, 0]), 4)
+    made = structure_record([trace], np.array([1, 0]))
+    assert made.false_positive[:, 0].tolist() == [False, True, False, False]
+    assert not made.false_negative.any()
+
+
+def departures(rate, steps=2000, seeds=20):
+    visits = np.full((2, seeds, 1), steps // 2)
+    leaves = np.random.default_rng(0).binomial(visits, rate)
+    return Departures(leaves, visits, np.full(seeds, steps if rate else 0), steps)
+
+
+@pytest.mark.parametrize("tolerance", [0.0, 0.1])
+def test_departures_must_follow_the_predicted_rate(tolerance):
+    counts = departures(0.05)
+    assert dichotomy(counts, np.array([0.05]), tolerance=tolerance).status == "holds"
+    assert dichotomy(counts, np.array([0.08]), tolerance=tolerance).status == "fails"
+    assert dichotomy(counts, np.array([0.0]), tolerance=tolerance).status == "fails"
+
+
+def test_the_plateau_of_a_momentum_average():
+    rng, rho = np.random.default_rng(0), 0.2
+    d, kept = np.zeros(4000), []
+    for t in range(120):
+        d = (1 - rho) * d + rho * rng.standard_normal(4000)
+        if t > 100:
+            kept.append(np.abs(d))
+    assert momentum_plateau(np.array(kept), rho, 1.0).status == "holds"
+    assert momentum_plateau(1.2 * np.array(kept), rho, 1.0).status == "fails"
+
+
+def test_conditions_tell_convergence_from_a_plateau():
+    t = np.arange(10.0, 100)
+    falling = Conditions(t, 1.5 / t, t**-0.5, t**-0.3)
+    flat = Conditions(t, 1.5 / t, 1 + 0 * t, 1 + 0.001 * t)
+    assert all(a.met for a in falling.assumptions(converges=True))
+    assert falling.third == pytest.approx(0.5)
+    assert not all(a.met for a in flat.assumptions(converges=True))
+    assert all(a.met for a in flat.assumptions(converges=False))
+    assert not all(a.met for a in Conditions(t, 0.1 + 0 * t, t**-0.5, t**-0.3).assumptions(converges=True))
+
+
+def test_the_anytime_bound_at_the_first_steps():
+    bound = anytime_bound(2, 0.5, np.array([3.0]), 2.0, np.array([1.5]))
+    s = 0.5 * np.sqrt([1, 2])
+    first = (9 / 2 + s[0] ** 2 * 4 / 2 + s[0] * 1.5) / s[0]
+    second = (np.sqrt(2) * 9 / 2 + (s[0] ** 2 + s[1] ** 2) * 4 / 2 + s[0] * 1.5) / s.sum()
+    np.testing.assert_allclose(bound[:, 0], [first, second])
+
+
+def test_normality_and_covariance_are_judged_apart():
+    rng = np.random.default_rng(0)
+    P = np.diag([1.0, 1, 0])
+    good = rng.standard_normal((800, 3)) @ P
+    assert face_covariance(good, P, P, margin=0.1).status == "holds"
+    assert face_covariance(good + [0, 0, 1e-6], P, P, margin=0.1).status == "fails"
+    signs = np.sign(good)  # the right covariance, not normal
+    verdict = face_covariance(signs, P, P, margin=0.1)
+    assert verdict.status == "fails" and verdict.effect < 0.1
+    assert face_covariance(good, P, P, margin=0.0).status == "inconclusive"
+
+
+def test_times_of_different_laws_are_told_apart():
+    rng = np.random.default_rng(0)
+    exact = rng.integers(10, 30, 80)
+    assert same_times(exact, {"same": rng.permutation(exact)}, 500).status == "holds"
+    assert same_times(exact, {"same": exact, "later": exact + 20}, 500).status == "fails"
+
+
+def test_a_prediction_that_never_comes_is_no_prediction():
+    left = np.ones((50, 4, 1))
+    left[20:, :3] = 0.1
+    verdict = scatter(prediction(left, np.array([0.5]), np.array([20, 10, 5, 50])))
+    assert (verdict.status, verdict.samples) == ("holds", 3)
+    assert len(verdict.evidence[0].curves[0].x) == 3
+    assert prediction(left, np.array([0.5]), np.array([21, 10, 5, 50])).status == "fails"
+    assert prediction(left[:10], np.array([0.5]), np.array([3, 3, 3, 3])).status == "inconclusive"
+
+
+def test_wrong_switches_must_be_undone():
+    right = np.ones(3, bool)
+    figures = [np.array([1e-2, 1e-5, 1e-11])] * 3
+    undone = Switches(right, right, np.zeros(3, int), np.array([2, 0, 1]), figures)
+    assert returns(undone).status == "holds"
+    assert returns(Switches(right, right, np.array([1, 0, 0]), np.array([1, 0, 1]), figures)).status == "fails"
+    assert returns(Switches(right, right, np.zeros(3, int), np.zeros(3, int), figures)).status == "inconclusive"
+    assert newton(undone).status == "holds"
+    slow = [np.array([1e-2, 1e-3, 1e-4])] * 3
+    assert newton(Switches(right, right, np.zeros(3, int), np.zeros(3, int), slow)).status == "fails"
+
+
+def test_an_example_must_have_what_is_stated():
+    stated, margins = np.array([1.0, 0, 0]), np.array([0.1, 0.2])
+    assert example(stated, margins, 1.0, stated, margins).status == "holds"
+    assert example(stated, margins + 1e-6, 1.0, stated, margins).status == "fails"
+    assert example(stated, margins, 0.9, stated, margins).status == "fails"
