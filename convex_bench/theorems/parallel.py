@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import multiprocessing
 import time
 from collections.abc import Iterable, Iterator
@@ -54,12 +55,11 @@ def run_jobs(jobs: Iterable[Job], size: Size, processes: int) -> Iterator[tuple[
     waiting = iter(jobs)
     # fresh interpreters: a fork would inherit the threads of BLAS and of the compiled loop in an unknown state
     with ProcessPoolExecutor(processes, multiprocessing.get_context("spawn")) as pool:
-        running = {pool.submit(run_job, job, size): job for job, _ in zip(waiting, range(2 * processes), strict=False)}
+        running = {pool.submit(run_job, job, size): job for job in itertools.islice(waiting, 2 * processes)}
         while running:
             done, _ = wait(running, return_when=FIRST_COMPLETED)
             for future in done:
                 job = running.pop(future)
                 yield job, future.result()
-                for following in waiting:
+                for following in itertools.islice(waiting, 1):
                     running[pool.submit(run_job, following, size)] = following
-                    break

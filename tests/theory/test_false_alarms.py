@@ -20,10 +20,10 @@ def test_rows_are_appended_resumed_and_equal_in_one_and_two_processes(tmp_path):
     with path.open("a") as stream:
         stream.write('{"theorem": "cut o')  # killed while writing
     before = path.read_text().splitlines()[:2]
-    rows = false_alarms(NAMES, range(7, 9), path, size=TINY, processes=2)
+    rows = false_alarms(NAMES, range(7, 11), path, size=TINY, processes=2)
     assert path.read_text().splitlines()[:2] == before  # not run again
-    assert len(rows) == 4
-    fresh = false_alarms(NAMES, range(7, 9), tmp_path / "fresh.jsonl", size=TINY)
+    assert len(rows) == 8  # more than wait in line at once
+    fresh = false_alarms(NAMES, range(7, 11), tmp_path / "fresh.jsonl", size=TINY)
     assert verdicts(rows) == verdicts(fresh)
 
 

@@ -97,7 +97,7 @@ def test_normality_and_covariance_are_judged_apart():
     P = np.diag([1.0, 1, 0])
     good = rng.standard_normal((800, 3)) @ P
     assert face_covariance(good, P, P, margin=0.1).status == "holds"
-    assert face_covariance(good + [0, 0, 1e-6], P, P, margin=0.1).status == "fails"
+    assert face_covariance(good + np.array([0, 0, 1e-6]), P, P, margin=0.1).status == "fails"
     signs = np.sign(good)  # the right covariance, not normal
     verdict = face_covariance(signs, P, P, margin=0.1)
     assert verdict.status == "fails" and verdict.effect < 0.1
