@@ -161,15 +161,14 @@ def evidence(data: Evidence) -> Figure:
     crowd = max((len(c.x) for c in data.curves if c.kind == "points"), default=0)
     for i, curve in enumerate(data.curves):
         colour = COLOURS[i % len(COLOURS)]
-        band = curve.low is not None and curve.high is not None
         if curve.kind == "points":
-            if band:  # an error bar each: points need no order
+            if curve.low is not None and curve.high is not None:  # a bar each: points need no order
                 ax.vlines(curve.x, curve.low, curve.high, color=colour, alpha=0.4, linewidth=1.0)
             shape: dict[str, Any] = {"marker": MARKERS[i % len(MARKERS)], "markersize": 4.5 if crowd < 80 else 3}
             ax.plot(curve.x, curve.y, color=colour, linestyle="none", label=curve.label, alpha=0.8, **shape)
         else:
             ax.plot(curve.x, curve.y, label=curve.label, **_style(i))
-            if band:
+            if curve.low is not None and curve.high is not None:
                 ax.fill_between(curve.x, curve.low, curve.high, color=colour, alpha=0.15, linewidth=0)
     for which in ("x", "y"):
         if getattr(data, f"{which}scale") == "log":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -15,7 +14,7 @@ from convex_bench.theorems.synthetic import Noise, states, uniform
 from manifold_id.methods import ProxSGD
 from manifold_id.theory.base import Verdict
 from manifold_id.theory.combine import all_fail, all_hold
-from manifold_id.theory.dichotomy import DICHOTOMY, Departures, dichotomy, empirical_rate, predicted_rate
+from manifold_id.theory.dichotomy import DICHOTOMY, Departures, dichotomy, empirical_rate, one_figure, predicted_rate
 
 Array = np.ndarray
 MARGIN = 0.2
@@ -69,15 +68,18 @@ def rows(method: ProxSGD, level: float, size: Size, seed: int) -> Verdict:
 
 def check(size: Size, seed: int) -> Verdict:
     """Test two amplitudes below the smallest margin and two above it; data rows below and above."""
-    runs: list[tuple[str, Callable[..., Verdict], ProxSGD, float]] = [
-        *(
-            (f"{name}, {a:g} margin", additive, m, a * MARGIN)
-            for name, m in METHODS.items()
-            for a in (0.5, 0.95, 1.2, 2)
-        ),
-        *((f"rows, {name}, largest {a:g} lam", rows, m, a) for name, m in SMALL.items() for a in (0.8, 1.5, 3.0)),
+    uniform_noise = [
+        (f"{name}, {level:g} margin", additive(method, level * MARGIN, size, seed))
+        for name, method in METHODS.items()
+        for level in (0.5, 0.95, 1.2, 2)
     ]
-    return all_hold(*((what, judge(method, level, size, seed)) for what, judge, method, level in runs))
+    data = [
+        (f"rows, {name}, largest {level:g} lam", rows(method, level, size, seed))
+        for name, method in SMALL.items()
+        for level in (0.8, 1.5, 3.0)
+    ]
+    kinds = {"uniform noise": [v for _, v in uniform_noise], "data rows": [v for _, v in data]}
+    return one_figure(all_hold(*uniform_noise, *data), kinds)
 
 
 def control(size: Size, seed: int) -> Verdict:

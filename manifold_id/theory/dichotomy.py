@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.stats import binom
@@ -118,3 +118,16 @@ def _rate(counts: Departures, half: int) -> Estimate:
     """Return the rate of departures in one half of the runs, resampled over the seeds."""
     leaves, visits = counts.leaves[half].sum(axis=1), counts.visits[half].sum(axis=1)
     return bootstrap(lambda i: float(leaves[i].sum() / max(visits[i].sum(), 1)), len(leaves))
+
+
+def one_figure(verdict: Verdict, parts: dict[str, list[Verdict]]) -> Verdict:
+    """Return the verdict of all parts with their rates in one figure, a curve for each kind of noise."""
+    curves = []
+    for kind, verdicts in parts.items():
+        points = [v.evidence[0].curves[0] for v in verdicts if v.evidence]
+        x, y, low, high = (np.concatenate([getattr(c, k) for c in points]) for k in ("x", "y", "low", "high"))
+        curves.append(Curve(f"{kind}: each atom and step size, 99 % limits", x, y, low, high, kind="points"))
+    top = np.array([0.0, max(float(c.x.max()) for c in curves)])
+    figure = replace(verdict.evidence[0], title="Departures from zero, second half",
+                     curves=(*curves, Curve("observed = predicted", top, top)))  # fmt: skip
+    return replace(verdict, evidence=(figure,))

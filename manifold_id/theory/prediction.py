@@ -80,7 +80,8 @@ def scatter(verdict: Verdict) -> Verdict:
     """
     names = [key.rsplit(": ", 1)[0] for key in verdict.figures if key.endswith("rank correlation")]
     points = [replace(e.curves[0], label=name) for name, e in zip(names, verdict.evidence, strict=True)]
-    ends = np.array([1.0, max(float(max(c.x.max(initial=1), c.y.max(initial=1))) for c in points)])
+    low = min(float(min(c.x.min(initial=1e9), c.y.min(initial=1e9))) for c in points)
+    ends = np.array([low, max(float(max(c.x.max(initial=1), c.y.max(initial=1))) for c in points)])
     equal = Curve("observed = predicted: none may lie above", ends, ends)
     figure = replace(verdict.evidence[0], title="Step from which the off atoms are right", curves=(*points, equal))
     return replace(verdict, evidence=(figure,))
