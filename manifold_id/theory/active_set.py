@@ -51,8 +51,9 @@ def active_set(observed: Array, bound: Array, slopes: Array, kappa: Array, r_squ
             Curve("equal", bound[order], bound[order]),
         ),
     )
-    return Verdict(
-        decide(late == 0 and affine, (Assumption("instances", len(observed), len(observed) >= 200),)),
+    return decide(
+        late == 0 and affine,
+        (Assumption("instances", len(observed), len(observed) >= 200),),
         f"{late} violations in {len(observed)} instances, observed / bound at most {ratio.max():.2f}"
         + (
             f"; slope in log(1/delta) at most {np.max(slopes / kappa):.2f} kappa, R^2 >= {r_squared.min():.3f}"

@@ -62,11 +62,9 @@ def face_covariance(samples: Array, projector: Array, predicted: Array, *, margi
         "observed",
         (Curve("seeds", law, squared, kind="points"), Curve("equal", law, law)),
     )
-    return Verdict(
-        decide(
-            error <= limit and off <= ROUNDING and p >= LEVEL,
-            (Assumption("dimension of the face", rank, rank > 0), Assumption("margin", margin, margin > 0)),
-        ),
+    return decide(
+        error <= limit and off <= ROUNDING and p >= LEVEL,
+        (Assumption("dimension of the face", rank, rank > 0), Assumption("margin", margin, margin > 0)),
         f"covariance on the face off by {error:.1%} (limit {limit:.1%}), Kolmogorov-Smirnov p {p:.2g}, "
         f"largest deviation normal to the face {off:.2g}",
         f"relative Frobenius error <= 10 % + 2 standard errors; KS p >= {LEVEL:g}; <= {ROUNDING:g} normal to the face",

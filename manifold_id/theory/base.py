@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
-from typing import Literal
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
 
 import numpy as np
 
@@ -105,21 +105,35 @@ class Verdict:
     figures: dict[str, float] = field(default_factory=dict)  # further numbers, by name
 
 
-def decide(passed: bool, assumptions: tuple[Assumption, ...]) -> Status:
-    """Return the status: nothing is concluded where an assumption is not met on the instance."""
-    if not all(a.met for a in assumptions):
-        return "inconclusive"
-    return "holds" if passed else "fails"
+def decide(
+    passed: bool,
+    assumptions: tuple[Assumption, ...],
+    summary: str,
+    criterion: str,
+    effect: float,
+    interval: tuple[float, float] = (math.nan, math.nan),
+    seeds: int = 0,
+    samples: int = 0,
+    *,
+    evidence: tuple[Evidence, ...] = (),
+    figures: dict[str, float] | None = None,
+) -> Verdict:
+    """Return the verdict with its assumptions: nothing is concluded where one of them is not met on the instance."""
+    met = all(a.met for a in assumptions)
+    status: Status = "inconclusive" if not met else "holds" if passed else "fails"
+    more = (assumptions, evidence, figures or {})
+    return Verdict(status, summary, criterion, effect, interval, seeds, samples, *more)
 
 
 def no_violations(
-    violations: int, samples: int, what: str, *, seeds: int, assumptions: tuple[Assumption, ...] = (), **more: object
+    violations: int, samples: int, what: str, *, seeds: int, assumptions: tuple[Assumption, ...] = (), **more: Any
 ) -> Verdict:
     """Return the verdict of a statement that admits no exception: it fails at the first violation.
 
-    With no sample at all it is inconclusive: nothing was tested. Further keywords go to the Verdict.
+    With no sample at all it is inconclusive: nothing was tested. Further keywords go to `decide`.
     """
-    status = decide(violations == 0, assumptions) if samples else "inconclusive"
     summary = f"{violations} violations in {samples} {what}"
-    return Verdict(status, summary, "0 violations", float(violations), seeds=seeds, samples=samples,
-                   assumptions=assumptions, **more)  # type: ignore[arg-type] # fmt: skip
+    verdict = decide(
+        violations == 0, assumptions, summary, "0 violations", float(violations), seeds=seeds, samples=samples, **more
+    )
+    return verdict if samples else replace(verdict, status="inconclusive")

@@ -55,8 +55,9 @@ def certificates(
             Curve("nonzero", k, strong_active.sum(axis=1).astype(float)),
         ),
     )
-    return Verdict(
-        decide(contradictions + undecided == 0, (Assumption("strong convexity", curvature, curvature > 0),)),
+    return decide(
+        contradictions + undecided == 0,
+        (Assumption("strong convexity", curvature, curvature > 0),),
         f"{contradictions} contradictions in {zero.size} decisions, {undecided} atoms undecided at the end, "
         f"{int((strong_zero[-1]).sum())} zeros",
         "0 contradictions, 0 undecided",

@@ -86,11 +86,9 @@ def concentration(last: Array, margins: Array, sigma: float, steps: int, *, bias
         "log",
         "log",
     )
-    return Verdict(
-        decide(
-            passed,
-            (Assumption("bias off the support", bias, bias == 0.0), Assumption("bounds tested", tested, tested > 0)),
-        ),
+    return decide(
+        passed,
+        (Assumption("bias off the support", bias, bias == 0.0), Assumption("bounds tested", tested, tested > 0)),
         f"{excess} of {tested} bounds exceeded, slope {fit.value:.2f} [{fit.low:.2f}, {fit.high:.2f}]",
         "99 % lower limit of the failure frequency <= bound everywhere; slope in [-2.3, -1.7]",
         fit.value,

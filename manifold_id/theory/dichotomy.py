@@ -100,8 +100,9 @@ def dichotomy(counts: Departures, rate: Array, *, tolerance: float = 0.0) -> Ver
         ),
     )
     second = observed[1]
-    return Verdict(
-        decide(passed, (Assumption("steps begun at zero", float(visits.min()), bool(visits.min() > 0)),)),
+    return decide(
+        passed,
+        (Assumption("steps begun at zero", float(visits.min()), bool(visits.min() > 0)),),
         f"departure rate {second.value:.4f} [{second.low:.4f}, {second.high:.4f}] observed, "
         f"{predicted[1]:.4f} predicted {note}, {late:.0%} of the runs flicker in the second half".replace(" ,", ","),
         f"{rule}; all runs flicker late if the predicted rate is positive, else none",

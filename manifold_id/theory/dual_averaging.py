@@ -63,10 +63,9 @@ def dual_averaging(
         "log",
         "log",
     )
-    return Verdict(
-        decide(
-            passed, (Assumption("initial residual > 0", float(stationarity[0].min()), bool(stationarity[0].min() > 0)),)
-        ),
+    return decide(
+        passed,
+        (Assumption("initial residual > 0", float(stationarity[0].min()), bool(stationarity[0].min() > 0)),),
         f"inclusion to {worst:.1e}, {disagreements} of {comparisons} atoms disagree with the criterion, "
         f"the residual falls to {largest:.2g} of its start",
         f"inclusion <= {ROUNDING:g}, 0 disagreements, 95 % of seeds below {STATIONARY:g} of the initial residual",

@@ -60,8 +60,9 @@ def identification(record: StructureRecord, margin: float, noise: float) -> Verd
         ),
         "log",
     )
-    return Verdict(
-        decide(low > SHARE, (Assumption("margin", margin, margin > 0), Assumption("noise", noise, noise >= 0))),
+    return decide(
+        low > SHARE,
+        (Assumption("margin", margin, margin > 0), Assumption("noise", noise, noise >= 0)),
         f"{identified} of {seeds} runs identified "
         f"(last false positive: median {np.median(positive):.0f}, max {positive.max()}; "
         f"last false negative: median {np.median(negative):.0f}, max {negative.max()}; {steps} steps)",

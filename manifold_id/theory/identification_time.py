@@ -33,8 +33,9 @@ def example(w: Array, margin: Array, smallest: float, stated: Array, margins: Ar
     active entry against those that are stated, to 1e-9."""
     error = float(max(np.abs(w - stated).max(), np.abs(margin - margins).max()))
     same = abs(smallest - float(np.abs(stated[stated != 0]).min()))
-    return Verdict(
-        decide(max(error, same) <= 1e-9, (Assumption("margin", float(margin.min()), bool(margin.min() > 0)),)),
+    return decide(
+        max(error, same) <= 1e-9,
+        (Assumption("margin", float(margin.min()), bool(margin.min() > 0)),),
         f"solution {np.round(w, 6).tolist()}, margins {np.round(margin, 6).tolist()}, smallest active {smallest:.6g}, "
         f"off by {max(error, same):.0e}",
         "solution and margins as stated, to 1e-9",
@@ -50,8 +51,9 @@ def logarithmic(deltas: Array, times: Array) -> Verdict:
     r2 = float(np.corrcoef(x, mean)[0, 1] ** 2)
     lower = slice(len(deltas) // 2, None)
     slope = log_slope(deltas[lower], np.maximum(mean[lower], 1))
-    return Verdict(
-        decide(r2 > 0.9 and slope > -0.5, (Assumption("levels", len(deltas), len(deltas) >= 5),)),
+    return decide(
+        r2 > 0.9 and slope > -0.5,
+        (Assumption("levels", len(deltas), len(deltas) >= 5),),
         f"T = {fit[1]:.3g} + {fit[0]:.3g} log(1/delta), R^2 {r2:.3f}; log-log slope {slope:.2f} at the small margins",
         "R^2 > 0.9, log-log slope > -1/2",
         r2,
@@ -66,8 +68,9 @@ def power(deltas: Array, times: Array, steps: int) -> Verdict:
     """Return the verdict on T ~ delta^q, -4 <= q <= -0.7: times (levels, seeds), not censored at `steps`."""
     fit = bootstrap(lambda i: log_slope(deltas, np.maximum(np.median(times[:, i], axis=1), 1)), times.shape[1])
     censored = float((times > steps // 2).mean())
-    return Verdict(
-        decide(fit.low >= -4 and fit.high <= -0.7, (Assumption("share censored", censored, censored < 0.05),)),
+    return decide(
+        fit.low >= -4 and fit.high <= -0.7,
+        (Assumption("share censored", censored, censored < 0.05),),
         f"log-log slope {fit.value:.2f} [{fit.low:.2f}, {fit.high:.2f}]",
         "99 % interval of the slope in [-4, -0.7]",
         fit.value,

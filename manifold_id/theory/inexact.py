@@ -44,17 +44,21 @@ def inexact(record: StructureRecord, steps: Array, error: Array, margin: float, 
     verdict = identification(record, margin, noise)
     exponent = -np.inf if error.max() < 1e-12 else log_slope(steps, np.maximum(error, 1e-300))
     curve = Curve("mean |s| / alpha", steps.astype(float), error)
-    return Verdict(
-        decide(verdict.status == "holds" and exponent < -0.5, verdict.assumptions),
+    inner = Evidence("Error of the subproblems", "step", "|s| / alpha", (curve,), "log", "log")
+    return decide(
+        verdict.status == "holds" and exponent < -0.5,
+        verdict.assumptions,
         f"{verdict.summary}, " + ("subproblems exact" if exponent == -np.inf else f"inner error ~ t^{exponent:.2f}"),
         f"{verdict.criterion}; exponent of the inner error < -1/2",
         verdict.effect,
         verdict.interval,
         verdict.seeds,
         verdict.samples,
-        verdict.assumptions,
-        (*verdict.evidence, Evidence("Error of the subproblems", "step", "|s| / alpha", (curve,), "log", "log")),
-        {"exponent of the inner error": float(exponent)},
+        evidence=(
+            *verdict.evidence,
+            Evidence("Error of the subproblems", "step", "|s| / alpha", (curve,), "log", "log"),
+        ),
+        figures={"exponent of the inner error": float(exponent)},
     )
 
 
@@ -74,10 +78,9 @@ def same_times(exact: Array, inexact: dict[str, Array], steps: int) -> Verdict:
         for name, times in {"exact": exact, **inexact}.items()
     )
     medians = ", ".join(f"{name} {np.median(t):.0f}" for name, t in {"exact": exact, **inexact}.items())
-    return Verdict(
-        decide(
-            worst * len(p) >= LEVEL, (Assumption("share identified, exact", float(np.mean(exact <= steps // 2)), True),)
-        ),
+    return decide(
+        worst * len(p) >= LEVEL,
+        (Assumption("share identified, exact", float(np.mean(exact <= steps // 2)), True),),
         f"smallest p {worst:.2g} of {len(p)} tests (median steps: {medians})",
         f"log-rank p >= {LEVEL:g} after Bonferroni",
         worst,

@@ -47,8 +47,9 @@ def local_rate(distance: Array, start: int, stop: int, rho: float) -> Verdict:
         (Curve("forward-backward", k.astype(float), distance[k]), Curve("predicted rate", k.astype(float), line)),
         yscale="log",
     )
-    return Verdict(
-        decide(error <= TOLERANCE, (Assumption("steps fitted", len(window), len(window) >= 10),)),
+    return decide(
+        error <= TOLERANCE,
+        (Assumption("steps fitted", len(window), len(window) >= 10),),
         f"rate {np.exp(slope):.6f} observed, {rho:.6f} predicted (log rates differ by {error:.1%})",
         "log rate within 2 %",
         error,
@@ -63,8 +64,9 @@ def within_bound(steps: Array, distance: Array, bound: float) -> Verdict:
     """Return the verdict on a linear bound: distance (k, seeds) at `steps`, median slope <= log bound."""
     slopes = np.polyfit(steps, np.log(distance), 1)[0]
     middle = float(np.median(slopes))
-    return Verdict(
-        decide(middle <= np.log(bound), (Assumption("rho < 1", bound, bound < 1),)),
+    return decide(
+        middle <= np.log(bound),
+        (Assumption("rho < 1", bound, bound < 1),),
         f"rate {np.exp(middle):.6f} observed, bound {bound:.6f} (log ratio {middle / np.log(bound):.2f})",
         "median log rate <= log of the bound",
         middle,
@@ -81,8 +83,9 @@ def oscillates(fista: Array, plain: Array) -> Verdict:
         return int(((d[1:-1] > d[:-2]) & (d[1:-1] > d[2:])).sum())
 
     first, second = maxima(fista), maxima(plain)
-    return Verdict(
-        decide(first >= 3 and second == 0, (Assumption("steps", len(fista), len(fista) >= 50),)),
+    return decide(
+        first >= 3 and second == 0,
+        (Assumption("steps", len(fista), len(fista) >= 50),),
         f"{first} local maxima of FISTA's distance, {second} of forward-backward's",
         "at least 3, and none",
         float(first),

@@ -51,8 +51,9 @@ def equivalence(on: Array, residual: Array, distance: Array, margin: float, lips
             for name, m in (("on M", on[keep]), ("off M", ~on[keep]))
         ),
     )
-    return Verdict(
-        decide(violations == 0, (Assumption("steps on the rarer side", both, both > 0),)),
+    return decide(
+        violations == 0,
+        (Assumption("steps on the rarer side", both, both > 0),),
         f"{violations} violations in {len(on)} steps ({int(on.sum())} on M); least residual off M "
         f"{residual[~on].min(initial=np.inf):.3g}, margin {margin:g}",
         "0 violations",
@@ -68,11 +69,9 @@ def sensitivity(forward: Array, backward: Array, predicted: Array) -> Verdict:
     scale = np.linalg.norm(predicted, axis=1)
     error = float((np.linalg.norm((forward + backward) / 2 - predicted, axis=1) / scale).max())
     kink = float((np.linalg.norm(forward - backward, axis=1) / scale).max())
-    return Verdict(
-        decide(
-            error <= 1e-3 and kink <= 1e-2,
-            (Assumption("predicted derivative", float(scale.min()), bool(scale.min() > 0)),),
-        ),
+    return decide(
+        error <= 1e-3 and kink <= 1e-2,
+        (Assumption("predicted derivative", float(scale.min()), bool(scale.min() > 0)),),
         f"derivative off by {error:.1e}, one-sided differences apart by {kink:.1e}",
         "relative error <= 1e-3, one-sided differences within 1e-2",
         error,

@@ -52,11 +52,9 @@ def sandwich(lower: Array, upper: Array, changes: Array) -> Verdict:
         "log",
     )
     samples = lower[burn:].size
-    return Verdict(
-        decide(
-            low + high == 0 and bool((changes > 0).mean() > 0.5),
-            (Assumption("steps after burn-in", samples, samples > 0),),
-        ),
+    return decide(
+        low + high == 0 and bool((changes > 0).mean() > 0.5),
+        (Assumption("steps after burn-in", samples, samples > 0),),
         f"{low} violations of the lower and {high} of the upper bound in {samples} steps after burn-in, "
         f"median {np.median(changes):.0f} changes within the bounds in the last quarter",
         "0 violations after a quarter of the run; more than half of the runs still change",
@@ -75,8 +73,9 @@ def settled_supports(supports: Array, lower: Array, upper: Array, residual: floa
     """
     outside = int((lower & ~supports).sum() + (supports & ~upper).sum())
     kinds = len(np.unique(supports, axis=0))
-    return Verdict(
-        decide(outside == 0 and kinds > 1, (Assumption("error at the end", residual, residual < 1e-8),)),
+    return decide(
+        outside == 0 and kinds > 1,
+        (Assumption("error at the end", residual, residual < 1e-8),),
         f"{outside} atoms outside the bounds, {kinds} different supports of sizes {supports.sum(axis=1).tolist()}",
         "0 atoms outside; at least two supports",
         float(outside),

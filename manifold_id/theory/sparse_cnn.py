@@ -33,8 +33,9 @@ ROUNDING = 1e-12
 def identity(error: Array) -> Verdict:
     """Return the verdict on an identity from its relative errors, one for each step and seed."""
     worst = float(error.max())
-    return Verdict(
-        decide(worst <= ROUNDING, (Assumption("steps", error.size, error.size > 0),)),
+    return decide(
+        worst <= ROUNDING,
+        (Assumption("steps", error.size, error.size > 0),),
         f"largest relative error {worst:.1e}",
         f"<= {ROUNDING:g}",
         worst,
@@ -54,8 +55,9 @@ def criterion(zero: Array, mean: Array, lam: float) -> Verdict:
 def stuck(largest_gradient: float, largest_entry: float, loss_drop: float) -> Verdict:
     """Return the verdict on the zero start: gradient and iterates exactly 0, while a random start lowers the loss."""
     passed = largest_gradient == 0 and largest_entry == 0
-    return Verdict(
-        decide(passed, (Assumption("loss lowered from a random start", loss_drop, loss_drop > 0.05),)),
+    return decide(
+        passed,
+        (Assumption("loss lowered from a random start", loss_drop, loss_drop > 0.05),),
         f"from zero: largest gradient {largest_gradient:.2g}, largest weight {largest_entry:.2g}; "
         f"a random start lowers the loss by {loss_drop:.2f}",
         "exactly 0",
@@ -69,8 +71,9 @@ def one_way(active: Array, planted_zero: Array) -> Verdict:
     """Return the verdict on retraining: active (steps, weights) boolean, and which weights were set to zero falsely."""
     grown = int((active[1:] & ~active[:-1]).sum())
     revived = int(active[:, planted_zero].any(axis=0).sum())
-    return Verdict(
-        decide(grown + revived == 0, (Assumption("planted zeros", int(planted_zero.sum()), bool(planted_zero.any())),)),
+    return decide(
+        grown + revived == 0,
+        (Assumption("planted zeros", int(planted_zero.sum()), bool(planted_zero.any())),),
         f"{grown} weights came back, {revived} of {int(planted_zero.sum())} planted zeros revived",
         "0",
         float(grown + revived),

@@ -80,8 +80,9 @@ def momentum_plateau(errors: Array, rho: float, sigma: float) -> Verdict:
     """
     predicted = sigma * np.sqrt(rho / (2 - rho))
     fit = bootstrap(lambda i: float(np.sqrt((errors[:, i] ** 2).mean())) / predicted, errors.shape[1])
-    return Verdict(
-        decide(abs(fit.value - 1) <= PLATEAU_ERROR, (Assumption("rho", rho, 0 < rho <= 1),)),
+    return decide(
+        abs(fit.value - 1) <= PLATEAU_ERROR,
+        (Assumption("rho", rho, 0 < rho <= 1),),
         f"plateau {fit.value * predicted:.4f} observed, {predicted:.4f} predicted "
         f"(ratio {fit.value:.3f} [{fit.low:.3f}, {fit.high:.3f}])",
         f"plateau within {PLATEAU_ERROR:.0%} of sigma sqrt(rho / (2 - rho))",
@@ -132,8 +133,9 @@ def error_slope(
         Curve("root mean square, 5-95 % of seeds", x, mean, low, high, kind="points"),
         Curve(f"exponent {sum(interval) / 2:g}", x, law),
     )
-    return Verdict(
-        decide(interval[0] <= fit.value <= interval[1], met),
+    return decide(
+        interval[0] <= fit.value <= interval[1],
+        met,
         f"exponent {fit.value:.3f} [{fit.low:.3f}, {fit.high:.3f}]{note}",
         f"{what}: exponent in [{interval[0]:g}, {interval[1]:g}]",
         fit.value,

@@ -43,8 +43,9 @@ def falling(steps: Array, wrong: Array) -> Verdict:
     bands = [clopper_pearson(int(row.sum()), len(row), 0.95) for row in wrong]
     low, high = (np.array(b) for b in zip(*bands, strict=True))
     curve = Curve("share of seeds", steps.astype(float), share, low, high)
-    return Verdict(
-        decide(fit.high <= -0.2, (Assumption("steps with wrong runs", int(keep.sum()), int(keep.sum()) >= 5),)),
+    return decide(
+        fit.high <= -0.2,
+        (Assumption("steps with wrong runs", int(keep.sum()), int(keep.sum()) >= 5),),
         f"exponent {fit.value:.2f} [{fit.low:.2f}, {fit.high:.2f}]",
         "99 % upper limit of the exponent <= -0.2",
         fit.value,
@@ -86,8 +87,9 @@ def switches(runs: Switches) -> Verdict:
     first, seeds = runs.first_right, len(runs.first_right)
     low, high = clopper_pearson(int(first.sum()), seeds, 0.9)
     passed = low > 0.9 and bool(runs.ends_right.all())
-    return Verdict(
-        decide(passed, (Assumption("runs", seeds, seeds > 0),)),
+    return decide(
+        passed,
+        (Assumption("runs", seeds, seeds > 0),),
         f"{first.mean():.0%} of the first switches on the right support [{low:.0%}, {high:.0%}], "
         f"{runs.ends_right.mean():.0%} of the runs end there",
         "95 % lower limit of right first switches > 0.9; all runs end right",
@@ -113,9 +115,8 @@ def returns(runs: Switches) -> Verdict:
 def linear(runs: Switches, rate: float) -> Verdict:
     """Return the verdict on gradient steps: the figures are largest gap ratios, at most `rate` = 1 - mu/L."""
     worst = float(runs.final.max(initial=0.0))
-    return Verdict(
-        decide(worst <= rate * (1 + 1e-6), (Assumption("rate of the local phase", rate, rate < 1),
-                                            Assumption("runs", len(runs.final), len(runs.final) > 0))),
+    return decide(worst <= rate * (1 + 1e-6), (Assumption("rate of the local phase", rate, rate < 1),
+                                            Assumption("runs", len(runs.final), len(runs.final) > 0)),
         f"gap ratio at most {worst:.3f} (bound {rate:.3f})",
         "gap ratio <= 1 - mu/L",
         worst,
@@ -135,11 +136,9 @@ def newton(runs: Switches) -> Verdict:
     k = np.arange(norms.shape[1], dtype=float)
     low, middle, high = np.quantile(norms, [0.05, 0.5, 0.95], axis=0) if len(norms) else np.ones((3, len(k)))
     curve = Curve("median, 5-95 % of runs", k, middle, low, high)
-    return Verdict(
-        decide(
+    return decide(
             bool(runs.ends_right.all()) and last <= 1e-10 and order > 1.5,
             (Assumption("pairs of norms below 0.1", len(orders), len(orders) > 0),),
-        ),
         f"{runs.ends_right.mean():.0%} of the runs end on the right support, reduced gradient {last:.1e} lam after "
         f"{len(k) - 1} steps, order {order:.2f}",
         "all runs end right; gradient <= 1e-10 lam; median order > 1.5",

@@ -14,6 +14,7 @@ def test_theorem_holds(name, seed):
     assert verdict.status == "holds", verdict.summary
     assert verdict.samples > 0
     assert verdict.criterion
+    assert verdict.assumptions and all(assumption.met for assumption in verdict.assumptions)
 
 
 @pytest.mark.parametrize("name", MODULES)
