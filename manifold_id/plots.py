@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
 from manifold_id.statistics import kaplan_meier
-from manifold_id.theory.base import Evidence
+from manifold_id.theory.base import Curve, Evidence
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999999")
 DASHES: tuple = ("-", (0, (6, 2)), (0, (2, 1.2)), (0, (6, 2, 1.5, 2)), (0, (9, 3)), (0, (4, 1, 1, 1, 1, 1)))
@@ -42,12 +42,16 @@ def _axes(title: str, xlabel: str, ylabels: tuple[str, ...]) -> tuple[Figure, li
     axes[0].set_title(title, fontsize=11)
     axes[-1].set_xlabel(xlabel, fontsize=10)
     for ax, ylabel in zip(axes, ylabels, strict=True):
-        ax.set_ylabel(ylabel, fontsize=10)
-        ax.grid(True, color="#dddddd", linewidth=0.6)
-        ax.tick_params(labelsize=9)
-        for side in ("top", "right"):
-            ax.spines[side].set_visible(False)
+        _decorate(ax, ylabel)
     return figure, axes
+
+
+def _decorate(ax: Axes, ylabel: str) -> None:
+    ax.set_ylabel(ylabel, fontsize=10)
+    ax.grid(True, color="#dddddd", linewidth=0.6)
+    ax.tick_params(labelsize=9)
+    for side in ("top", "right"):
+        ax.spines[side].set_visible(False)
 
 
 _SUPERSCRIPT = str.maketrans("-0123456789", "\u207b\u2070\u00b9\u00b2\u00b3\u2074\u2075\u2076\u2077\u2078\u2079")
@@ -66,13 +70,22 @@ def _log(ax: Axes, which: str) -> None:
     axis.set_minor_formatter(NullFormatter())
 
 
-def _legend(figure: Figure, ax: Axes) -> None:
-    """Put the legend below the axes, where it hides nothing."""
-    handles, labels = ax.get_legend_handles_labels()
-    if handles:
-        columns = 3 if max(map(len, labels)) < 26 else 2
+def _legend(figure: Figure, *axes: Axes) -> None:
+    """Put one legend below the axes, where it hides nothing; a label that several axes have stands there once."""
+    entries: dict[str, Any] = {}
+    for ax in axes:
+        for handle, label in zip(*ax.get_legend_handles_labels(), strict=True):
+            entries.setdefault(label, handle)
+    if entries:
+        columns = 3 if max(map(len, entries)) < 26 else 2
         figure.legend(
-            handles, labels, loc="outside lower center", ncols=columns, fontsize=9, frameon=False, handlelength=3
+            entries.values(),
+            entries.keys(),
+            loc="outside lower center",
+            ncols=columns,
+            fontsize=9,
+            frameon=False,
+            handlelength=3,
         )
 
 
@@ -145,36 +158,38 @@ def decay(curves: pd.DataFrame, column: str, title: str, ylabel: str) -> Figure:
     return figure
 
 
-def _decades(data: Evidence, which: str) -> float:
-    """Return how many powers of ten the positive values of an axis span."""
-    values = np.concatenate([np.asarray(getattr(c, which), dtype=float) for c in data.curves])
-    values = values[np.isfinite(values) & (values > 0)]
-    return float(np.log10(values.max() / values.min())) if len(values) else 0.0
-
-
-def evidence(data: Evidence) -> Figure:
+def evidence(*panels: Evidence) -> Figure:
     """Return the figure of evidence of a theorem: curves as lines or points with their bands, on the scales it names.
 
-    Predicted against observed is one of them: points beside the line on which both agree.
+    Several panels stand side by side, a check beside its control for instance. Points with limits get error bars.
     """
-    figure, (ax,) = _axes(data.title, data.xlabel, (data.ylabel,))
-    crowd = max((len(c.x) for c in data.curves if c.kind == "points"), default=0)
-    for i, curve in enumerate(data.curves):
-        colour = COLOURS[i % len(COLOURS)]
-        if curve.kind == "points":
-            if curve.low is not None and curve.high is not None:  # a bar each: points need no order
-                ax.vlines(curve.x, curve.low, curve.high, color=colour, alpha=0.4, linewidth=1.0)
-            shape: dict[str, Any] = {"marker": MARKERS[i % len(MARKERS)], "markersize": 4.5 if crowd < 80 else 3}
-            ax.plot(curve.x, curve.y, color=colour, linestyle="none", label=curve.label, alpha=0.8, **shape)
-        else:
-            ax.plot(curve.x, curve.y, label=curve.label, **_style(i))
-            if curve.low is not None and curve.high is not None:
-                ax.fill_between(curve.x, curve.low, curve.high, color=colour, alpha=0.15, linewidth=0)
-    for which in ("x", "y"):
-        if getattr(data, f"{which}scale") == "log":
-            if _decades(data, which) >= 1.5:
-                _log(ax, which)
-            else:  # too short for labels at powers of ten alone
-                ax.set(**{f"{which}scale": "log"})
-    _legend(figure, ax)
+    if not panels:
+        raise ValueError("panels=() is empty: give at least one Evidence")
+    figure = Figure(figsize=(SIZE[0] * (1 if len(panels) == 1 else 0.75 * len(panels)), SIZE[1]), layout="constrained")
+    axes = list(figure.subplots(1, len(panels), squeeze=False)[0])
+    for ax, data in zip(axes, panels, strict=True):
+        ax.set_title(data.title, fontsize=11)
+        ax.set_xlabel(data.xlabel, fontsize=10)
+        _decorate(ax, data.ylabel)
+        for i, curve in enumerate(data.curves):
+            _curve(ax, i, curve)
+        ax.set(xscale=data.xscale, yscale=data.yscale)
+    _legend(figure, *axes)
     return figure
+
+
+def _curve(ax: Axes, i: int, curve: Curve) -> None:
+    """Draw one curve of a theorem's evidence: a line with its band, or points with error bars."""
+    colour, limits = COLOURS[i % len(COLOURS)], None
+    if curve.low is not None and curve.high is not None:
+        limits = (curve.low, curve.high)
+    if curve.kind == "points":
+        size = 4.5 if len(curve.x) < 80 else 3
+        marks: dict[str, Any] = {"marker": MARKERS[i % len(MARKERS)], "markersize": size, "linestyle": "none"}
+        ax.plot(curve.x, curve.y, color=colour, label=curve.label, alpha=0.8, **marks)
+        if limits is not None:
+            ax.vlines(curve.x, *limits, color=colour, alpha=0.4, linewidth=1.2)
+        return
+    ax.plot(curve.x, curve.y, label=curve.label, **_style(i))
+    if limits is not None:
+        ax.fill_between(curve.x, *limits, color=colour, alpha=0.15, linewidth=0)

@@ -54,10 +54,7 @@ def inexact(record: StructureRecord, steps: Array, error: Array, margin: float, 
         verdict.interval,
         verdict.seeds,
         verdict.samples,
-        evidence=(
-            *verdict.evidence,
-            Evidence("Error of the subproblems", "step", "|s| / alpha", (curve,), "log", "log"),
-        ),
+        evidence=(*verdict.evidence, inner),
         figures={"exponent of the inner error": float(exponent)},
     )
 

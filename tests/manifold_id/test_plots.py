@@ -162,6 +162,19 @@ def test_evidence_draws_what_a_theorem_recorded():
     assert len(ax.collections) == 1
 
 
+def test_panels_of_evidence_share_a_legend_and_points_have_error_bars():
+    x = np.array([1.0, 2.0, 4.0])
+    points = Curve("observed", x, x, low=x - 0.5, high=x + 0.25, kind="points")
+    check = Evidence("Check", "x", "y", (points, Curve("equal", x, x)))
+    figure = plots.evidence(check, Evidence("Control", "x", "y", (Curve("observed", x, 2 * x, kind="points"),)))
+    assert [ax.get_title() for ax in figure.axes] == ["Check", "Control"]
+    assert legend(figure) == ["observed", "equal"]
+    (bars,) = figure.axes[0].collections
+    assert [segment[:, 1].tolist() for segment in bars.get_segments()] == [[v - 0.5, v + 0.25] for v in x]
+    with pytest.raises(ValueError, match="panels"):
+        plots.evidence()
+
+
 def test_pyplot_is_not_imported():
     code = "import sys, manifold_id.plots, manifold_id.report; sys.exit('matplotlib.pyplot' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
