@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter, StrMethodFormatter
 
 from manifold_id.statistics import kaplan_meier
 from manifold_id.theory.base import Curve, Evidence
@@ -174,6 +174,15 @@ def evidence(*panels: Evidence) -> Figure:
         for i, curve in enumerate(data.curves):
             _curve(ax, i, curve)
         ax.set(xscale=data.xscale, yscale=data.yscale)
+        for which in (w for w in "xy" if getattr(data, f"{w}scale") == "log"):
+            low, high = getattr(ax, f"get_{which}lim")()
+            if high > 50 * low:
+                _log(ax, which)
+            else:  # too short for powers of ten alone
+                axis = getattr(ax, f"{which}axis")
+                axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+                axis.set_major_formatter(StrMethodFormatter("{x:g}"))
+                axis.set_minor_formatter(NullFormatter())
     _legend(figure, *axes)
     return figure
 
