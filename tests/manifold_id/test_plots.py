@@ -175,6 +175,16 @@ def test_panels_of_evidence_share_a_legend_and_points_have_error_bars():
         plots.evidence()
 
 
+def test_log_axes_have_powers_of_ten_or_plain_numbers_where_they_are_short():
+    long, short = np.geomspace(1, 1e4, 5), np.array([12.0, 40.0, 70.0])
+    panels = [Evidence("", "x", "y", (Curve("c", x, x),), "log", "log") for x in (long, short)]
+    figure = plots.evidence(*panels)
+    figure.canvas.draw()
+    texts = [{t.get_text() for t in ax.get_xticklabels()} for ax in figure.axes]
+    assert {"10\u2070", "10\u2074"} <= texts[0]
+    assert {"20", "50"} <= texts[1]
+
+
 def test_pyplot_is_not_imported():
     code = "import sys, manifold_id.plots, manifold_id.report; sys.exit('matplotlib.pyplot' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
