@@ -54,8 +54,8 @@ def test_a_config_goes_through_json_and_toml(tmp_path):
 
 
 PARAMETERS = {
-    "logistic": 30730, "mlp": 1748634, "mlp-small": 98666, "lenet5": 657080, "lenet5-small": 83126, "vgg16-bn": 14724042,
-    "vgg19-bn": 20035018, "resnet18": 11173962, "resnet50": 23520842, "transformer": 141898,
+    "logistic": 30730, "mlp": 1748634, "mlp-small": 98666, "lenet5": 657080, "lenet5-small": 83126,
+    "vgg16-bn": 14724042, "vgg19-bn": 20035018, "resnet18": 11173962, "resnet50": 23520842, "transformer": 141898,
 }  # fmt: skip
 
 
