@@ -3,28 +3,25 @@
 from __future__ import annotations
 
 import os
-import time
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
-from convex_bench import engine
+from convex_bench import scheduling
+from convex_bench.blocks import Case, Finished
 from convex_bench.descriptions import SCHEMA, check_repr, describe_problem, describe_run
 from convex_bench.environment import versions
 from convex_bench.problem import Problem
 from convex_bench.results import Results
 from convex_bench.storage import Store, StoredFileError, check_writable, key_of, write_json
 from convex_bench.stored_solution import load_solution, solve_and_save
-from convex_bench.summaries import summarize
 from manifold_id.methods.base import Method
 from manifold_id.progress import Bar
 from manifold_id.validation import integer, real
-
-CHUNK_SECONDS = 5.0  # a killed study loses at most about this much work
 
 
 @dataclass(frozen=True)
@@ -87,22 +84,28 @@ class Study:
         out: str | os.PathLike[str],
         *,
         jobs: int | None = None,
+        processes: int | None = None,
+        scheduler: str | None = None,
         force: bool = False,
         progress: bool = True,
         command: str | None = None,
     ) -> Results:
         """Compute what is not yet in the folder `out` and return all results.
 
-        Problems are solved first; a run is stored, whole or not at all, as soon as its chunk of seeds is done. What is
+        Problems are solved first; a run is stored, whole or not at all, as soon as its block of seeds is done. What is
         stored under the same description is not computed again, damaged files are; `force` computes everything
-        anew. After Ctrl-C or a kill, the same call goes on where it stopped.
+        anew. After Ctrl-C or a kill, the same call goes on where it stopped. A worker that dies is replaced and what it
+        was at is computed again.
 
         Parameters
         ----------
         out
             The results folder, made if need be.
-        jobs
-            Threads; all cores by default. The results do not depend on it.
+        jobs, processes, scheduler
+            Where the runs are computed, at most one of: threads of this process, by default one for each core; so
+            many worker processes; the workers of the Dask scheduler at an address such as "tcp://host:8786". A
+            worker process has one thread, a Dask worker as many as it was started with. The results do not
+            depend on it.
         progress
             Show a bar with the time left.
         command
@@ -111,11 +114,14 @@ class Study:
         Raises
         ------
         ValueError
-            If `out` cannot be written or `jobs` < 1.
+            If `out` cannot be written, a number is below 1, or Dask is not installed.
+        ConnectionError
+            If the scheduler does not answer, has no worker, or is lost.
         RuntimeError
-            If the solution of a problem cannot be certified, so that there is no structure to compare with.
+            If the solution of a problem cannot be certified, so that there is no structure to compare with; or worker
+            processes die again and again.
         """
-        threads = integer("jobs", jobs, 1) if jobs is not None else (os.cpu_count() or 1)
+        place = scheduling.workers(jobs, processes, scheduler)
         folder = check_writable(out)
         problem_keys = {name: key_of(describe_problem(p)) for name, p in self.problems.items()}
         runs = {name: {m: self._keys(key, self.methods[m]) for m in self.methods} for name, key in problem_keys.items()}
@@ -125,27 +131,33 @@ class Study:
             if force:
                 part.remove({*problem_keys.values(), *(k for r in runs.values() for keys in r.values() for k in keys)})
         write_json(folder / "study.json", self._record(problem_keys, runs, command))
-        done = 0
-        total = len(self.problems) * len(self.methods) * len(self.seed_list)
+        cells = [(name, method) for name in self.problems for method in self.methods]
+        keys = {cell: dict(zip(self.seed_list, runs[cell[0]][cell[1]], strict=True)) for cell in cells}
+        todo = {cell: [seed for seed, key in keys[cell].items() if not _stored(store, key)] for cell in cells}
+        total = len(cells) * len(self.seed_list)
+        done = total - sum(map(len, todo.values()))
         try:
-            with Bar(total * self.steps, progress) as bar:
+            with place as compute, Bar((total - done) * self.steps, progress) as bar:
+                cases = {}
                 for name, problem in self.problems.items():
                     bar.label(f"{name}: certified solution")
-                    solution = _solution(solutions, problem_keys[name], name, problem)
-                    for method_name, method in self.methods.items():
-                        keys = dict(zip(self.seed_list, runs[name][method_name], strict=True))
-                        todo = [seed for seed, key in keys.items() if not _stored(store, key)]
-                        done += len(keys) - len(todo)
-                        bar.skip((len(keys) - len(todo)) * self.steps)
-                        bar.label(f"{name}: {method_name}")
-                        for run in self._chunks(problem, method, todo, solution, threads, bar):
-                            self._save(store, keys[run.seed], problem_keys[name], method, run, solution)
-                            done += 1
+                    cases[name] = self._case(problem, _solution(solutions, problem_keys[name], name, problem))
+                for block, finished, _ in compute(cases, todo, bar.advance):
+                    bar.label(f"{block.problem}: {block.method}")
+                    for run in finished:
+                        key = keys[block.problem, block.method][run.seed]
+                        self._save(store, key, problem_keys[block.problem], self.methods[block.method], run)
+                        done += 1
         except KeyboardInterrupt:
             raise KeyboardInterrupt(
                 f"stopped: {done} of {total} runs are stored in {str(folder)!r}; the same command goes on from there"
             ) from None
         return Results.load(folder)
+
+    def _case(self, problem: Problem, solution: Any) -> Case:
+        # What a method takes from the problem's constants is settled here, so that every worker has the same bits.
+        methods = {name: method.for_problem(problem) for name, method in self.methods.items()}
+        return Case(problem, solution, methods, self.steps, self.batch_size, self.replacement)
 
     def _keys(self, problem_key: str, method: Method) -> list[str]:
         return [key_of(self._description(problem_key, method, seed)) for seed in self.seed_list]
@@ -153,37 +165,13 @@ class Study:
     def _description(self, problem_key: str, method: Method, seed: int) -> dict[str, Any]:
         return describe_run(problem_key, method, seed, self.steps, self.batch_size, self.replacement)
 
-    def _chunks(
-        self, problem: Problem, method: Method, seeds: list[int], solution: Any, threads: int, bar: Bar
-    ) -> Iterator[engine.Run]:
-        """Yield the runs of `seeds`, computed so many at a time that a chunk takes about CHUNK_SECONDS."""
-        size = threads
-        while seeds:
-            chunk, seeds = seeds[:size], seeds[size:]
-            clock = time.perf_counter()
-            yield from engine.run(
-                problem,
-                method,
-                chunk,
-                self.steps,
-                batch_size=self.batch_size,
-                replacement=self.replacement,
-                reference=solution,
-                threads=threads,
-                progress=bar.advance,
-            )
-            rounds = CHUNK_SECONDS / (time.perf_counter() - clock) * len(chunk) / threads
-            size = threads * max(1, min(int(rounds), 2 * size // threads))
-
-    def _save(self, store: Store, key: str, problem_key: str, method: Method, run: engine.Run, solution: Any) -> None:
+    def _save(self, store: Store, key: str, problem_key: str, method: Method, run: Finished) -> None:
         record = {
             "key": key,
             "description": self._description(problem_key, method, run.seed),
-            "summary": summarize(run, solution),
+            "summary": run.summary,
         }
-        files = {"trace.npz": run.trace.save, "curves.parquet": pd.DataFrame(run.curves).to_parquet}
-        if run.prox_trace is not run.trace:
-            files["prox_trace.npz"] = run.prox_trace.save
+        files = {name: partial(Path.write_bytes, data=content) for name, content in run.files.items()}
         with ThreadPoolExecutor(1) as writer:  # Ctrl-C reaches the main thread alone: what is being written is finished
             writer.submit(store.save, key, record, files).result()
 

@@ -6,7 +6,6 @@ import io
 import os
 import zipfile
 import zlib
-from pathlib import Path
 
 import numpy as np
 
@@ -17,10 +16,16 @@ _NAMES = ("initial", "new", "atom", "gap", "steps")
 
 
 def write_arrays(path: str | os.PathLike[str], arrays: dict[str, np.ndarray]) -> None:
-    """Write the arrays of `Trace.to_arrays` to `path`; the file appears whole or not at all.
+    """Write the arrays of `Trace.to_arrays` to `path`; the file appears whole or not at all."""
+    content = pack(arrays)
+    write_atomic(path, lambda part: part.write_bytes(content))
+
+
+def pack(arrays: dict[str, np.ndarray]) -> bytes:
+    """Return the bytes of the file of a trace; they depend on the arrays alone.
 
     Steps become the gaps between neighbours, gaps and atoms the narrowest unsigned type that holds them, and new codes
-    that are all 0 or 1 single bits. The bytes depend on the arrays alone.
+    that are all 0 or 1 single bits.
     """
     gap = np.diff(arrays["step"], prepend=0)
     new = arrays["new"]
@@ -28,16 +33,14 @@ def write_arrays(path: str | os.PathLike[str], arrays: dict[str, np.ndarray]) ->
         new = np.packbits(new == 1)
     packed = {"initial": arrays["initial"], "new": new, "steps": arrays["steps"]}
     packed |= {"gap": _narrow(gap), "atom": _narrow(arrays["atom"])}
-
-    def write(part: Path) -> None:
-        with zipfile.ZipFile(part, "x") as archive:
-            for key in _NAMES:
-                content = io.BytesIO()
-                np.lib.format.write_array(content, packed[key], allow_pickle=False)
-                entry = zipfile.ZipInfo(f"{key}.npy")  # dated 1980: equal traces are equal files
-                archive.writestr(entry, content.getbuffer(), zipfile.ZIP_DEFLATED, _LEVEL)
-
-    write_atomic(path, write)
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "x") as archive:
+        for key in _NAMES:
+            content = io.BytesIO()
+            np.lib.format.write_array(content, packed[key], allow_pickle=False)
+            entry = zipfile.ZipInfo(f"{key}.npy")  # dated 1980: equal traces are equal files
+            archive.writestr(entry, content.getbuffer(), zipfile.ZIP_DEFLATED, _LEVEL)
+    return file.getvalue()
 
 
 def read_arrays(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:

@@ -79,11 +79,11 @@ def test_study_options(call, tmp_path):
 
 
 def test_study_twice_and_forced(call, tmp_path, monkeypatch):
-    import convex_bench.study as study_module
+    from convex_bench import blocks
 
     succeed(call("study", "s.toml"))
-    original, made = study_module.engine.run, []
-    monkeypatch.setattr(study_module.engine, "run", lambda *a, **k: made.append(1) or original(*a, **k))
+    original, made = blocks.engine.run, []
+    monkeypatch.setattr(blocks.engine, "run", lambda *a, **k: made.append(1) or original(*a, **k))
     succeed(call("study", "s.toml"))
     assert not made
     succeed(call("study", "s.toml", "--force"))
@@ -217,9 +217,9 @@ import sys
 import time
 sys.path.insert(0, {str(ROOT)!r})
 from types import SimpleNamespace
-from convex_bench import commands, study
+from convex_bench import blocks, commands
 from manifold_id import cli
-study.CHUNK_SECONDS = 1e-9
+blocks.BLOCK_SECONDS = 1e-9
 cli.entry_points = lambda group, name=None: [SimpleNamespace(name="study", load=lambda: commands.study)]
 cli.main(["study", "s.toml", "--out", "out"])
 """

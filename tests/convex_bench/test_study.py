@@ -13,8 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-import convex_bench.study as study_module
-from convex_bench import Problem, Results, Study, solve
+from convex_bench import Problem, Results, Study, blocks, solve
 from manifold_id.methods import RDA, RMDA, Method, ProxSGD, State
 from manifold_id.regularizers import L1, GroupLasso
 
@@ -41,13 +40,13 @@ def run(study, folder, **options):
 def calls(monkeypatch):
     """The (method name, seeds) of every call of the engine."""
     made = []
-    original = study_module.engine.run
+    original = blocks.engine.run
 
     def counted(problem, method, seeds, *args, **options):
         made.append((type(method).__name__, list(seeds)))
         return original(problem, method, seeds, *args, **options)
 
-    monkeypatch.setattr(study_module.engine, "run", counted)
+    monkeypatch.setattr(blocks.engine, "run", counted)
     return made
 
 
@@ -116,7 +115,7 @@ def test_summary_is_the_traces(tmp_path):
 def test_threads_and_chunks_change_nothing(tmp_path, monkeypatch, calls):
     one = run(make_study(seeds=5), tmp_path / "one", jobs=1)
     count = len(calls)
-    monkeypatch.setattr(study_module, "CHUNK_SECONDS", 1e-9)
+    monkeypatch.setattr(blocks, "BLOCK_SECONDS", 1e-9)
     two = run(make_study(seeds=5), tmp_path / "two", jobs=2)
     assert [seeds for _, seeds in calls[count:]] == 2 * [[0, 1], [2, 3], [4]]
     same(one, two)
@@ -143,7 +142,7 @@ def test_load_refuses_another_folder(tmp_path):
 
 def test_unchanged_study_costs_nothing(tmp_path, monkeypatch):
     first = run(make_study(), tmp_path)
-    monkeypatch.setattr(study_module.engine, "run", lambda *a, **k: pytest.fail("engine called"))
+    monkeypatch.setattr(blocks.engine, "run", lambda *a, **k: pytest.fail("engine called"))
     monkeypatch.setattr("convex_bench.stored_solution.solve", lambda *a, **k: pytest.fail("solved again"))
     same(first, run(make_study(), tmp_path))
 
@@ -202,7 +201,7 @@ def test_force_computes_everything_again(tmp_path, calls):
 @pytest.mark.parametrize("error", [RuntimeError("broken"), KeyboardInterrupt()])
 def test_resume_after_a_stop_in_the_middle(tmp_path, monkeypatch, error):
     whole = run(make_study(seeds=6), tmp_path / "whole", jobs=2)
-    original = study_module.engine.run
+    original = blocks.engine.run
     made = []
 
     def stops(problem, method, seeds, *args, **options):
@@ -211,8 +210,8 @@ def test_resume_after_a_stop_in_the_middle(tmp_path, monkeypatch, error):
             options["progress"] = lambda steps: (_ for _ in ()).throw(error)
         return original(problem, method, seeds, *args, **options)
 
-    monkeypatch.setattr(study_module, "CHUNK_SECONDS", 1e-9)
-    monkeypatch.setattr(study_module.engine, "run", stops)
+    monkeypatch.setattr(blocks, "BLOCK_SECONDS", 1e-9)
+    monkeypatch.setattr(blocks.engine, "run", stops)
     with pytest.raises(type(error), match=r"broken|stopped: 2 of 12 runs are stored in .*the same command goes on"):
         run(make_study(seeds=6), tmp_path / "cut", jobs=2)
     partial = Results.load(tmp_path / "cut")
@@ -228,9 +227,9 @@ def test_resume_after_sigkill(tmp_path, calls):
         f"""
         import sys
         sys.path[:0] = [{str(ROOT)!r}, {str(Path(__file__).parent)!r}]
-        import convex_bench.study as study_module
+        from convex_bench import blocks
         from test_study import make_study
-        study_module.CHUNK_SECONDS = 1e-9
+        blocks.BLOCK_SECONDS = 1e-9
         print("ready", flush=True)
         make_study(seeds=30, steps=20_000).run({str(tmp_path / "cut")!r}, jobs=2, progress=False)
         """
