@@ -1,4 +1,4 @@
-"""The unit of a study's work: a block of seeds of one method on one problem, cut to a few seconds and computed whole."""
+"""The unit of a study's work: a block of seeds of one method on one problem, cut to a few seconds of computing."""
 
 from __future__ import annotations
 
@@ -61,8 +61,8 @@ class Done(NamedTuple):
 def compute(case: Case, block: Block, threads: int, progress: Progress | None = None) -> Done:
     """Return the runs of a block, bit for bit the same whatever the threads, the other seeds and the process.
 
-    BLAS has one thread meanwhile: seeds are what runs in parallel, and the last bits of a product may depend on how many
-    threads share it.
+    BLAS has one thread meanwhile: seeds are what runs in parallel, and the last bits of a product may depend on how
+    many threads share it.
     """
     clock = time.perf_counter()
     with threadpool_limits(limits=1, user_api="blas"):

@@ -20,11 +20,20 @@ PENALTIES = {"l1": "L1", "group": "GroupLasso", "elastic": "ElasticNet", "sparse
 @click.argument("spec", required=False, type=click.Path())
 @click.option("--out", type=click.Path(), help="Results folder.  [default: results/NAME of the study]")
 @click.option("--jobs", type=click.IntRange(min=1), help="Threads.  [default: all cores]")
+@click.option("--processes", type=click.IntRange(min=1), help="Worker processes, one thread each, instead of threads.")
+@click.option("--scheduler", metavar="tcp://HOST:PORT", help="Dask scheduler whose workers compute (extra `dask`).")
 @click.option("--force", is_flag=True, help="Compute again what is stored.")
 @click.option("--seeds", type=click.IntRange(min=1), help="Number of seeds, instead of the file's.")
 @click.option("--steps", type=click.IntRange(min=1), help="Steps of a run, instead of the file's.")
 def study(
-    spec: str | None, out: str | None, jobs: int | None, force: bool, seeds: int | None, steps: int | None
+    spec: str | None,
+    out: str | None,
+    jobs: int | None,
+    processes: int | None,
+    scheduler: str | None,
+    force: bool,
+    seeds: int | None,
+    steps: int | None,
 ) -> None:
     """Run a study and write its report.
 
@@ -40,7 +49,12 @@ def study(
     words = [spec] if spec else []
     words += [str(word) for option in options.items() if option[1] is not None for word in option]
     results = described.study(seeds, steps).run(
-        folder, jobs=jobs, force=force, command=shlex.join(["manifold-id", "study", *words])
+        folder,
+        jobs=jobs,
+        processes=processes,
+        scheduler=scheduler,
+        force=force,
+        command=shlex.join(["manifold-id", "study", *words]),
     )
     _show(results, again=force)
 

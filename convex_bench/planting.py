@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.optimize import brentq
 from scipy.special import expit
 
 from convex_bench.losses import LOSSES
@@ -196,6 +195,7 @@ def _labels(
 
 def _scale(t: Array, psi: float) -> float:
     """Return the root s of mean(t / (1 + exp(s t))) = psi, which decreases in s."""
+    from scipy.optimize import brentq  # takes a while to import, and studies of data do without
 
     def excess(s: float) -> float:
         return float(np.mean(t * expit(-s * t))) - psi

@@ -13,7 +13,8 @@ from typing import Any, BinaryIO
 
 import numpy as np
 from scipy import sparse
-from sklearn.datasets import load_svmlight_file
+
+from convex_bench.svmlight import parse_plain
 
 Array = np.ndarray
 COMPRESSED = {".bz2": bz2.open, ".gz": gzip.open, ".xz": lzma.open}
@@ -37,8 +38,13 @@ def read_svmlight(path: Path, columns: int | None = None) -> tuple[sparse.csr_ar
     """
     try:
         with _open(path) as stream:
-            zero_based: Any = "auto" if columns is None else False
-            X, y = load_svmlight_file(stream, n_features=columns, zero_based=zero_based)[:2]
+            data = stream.read()
+        if (plain := parse_plain(data, columns)) is not None:
+            return plain
+        from sklearn.datasets import load_svmlight_file  # takes seconds to import, and only odd files need it
+
+        zero_based: Any = "auto" if columns is None else False
+        X, y = load_svmlight_file(io.BytesIO(data), n_features=columns, zero_based=zero_based)[:2]
     except (ValueError, EOFError, OSError, lzma.LZMAError) as error:
         raise ValueError(f"{path} is not svmlight text (label index:value ...): {error}") from error
     if X.shape[0] == 0:

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from sklearn.datasets import load_breast_cancer, load_digits
 
 from convex_bench import readers
 
@@ -55,12 +54,16 @@ def birthwt(columns: int, paths: list[Path]) -> Loaded:
 
 def digits(columns: int, paths: list[Path]) -> Loaded:
     """Scikit-learn's 8 x 8 digits, divided by 16."""
+    from sklearn.datasets import load_digits
+
     X, y = load_digits(return_X_y=True)
     return X / 16.0, y.astype(np.int64), None
 
 
 def breast_cancer(columns: int, paths: list[Path]) -> Loaded:
     """Scikit-learn's breast cancer, columns of mean 0 and variance 1."""
+    from sklearn.datasets import load_breast_cancer
+
     X, y = load_breast_cancer(return_X_y=True)
     return standardize(X), y.astype(np.int64), None
 

@@ -12,9 +12,6 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-import pooch
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
-
 VARIABLE = "MANIFOLD_ID_DATA"
 PACKED = Path(__file__).parent / "datasets"
 
@@ -53,6 +50,8 @@ def data_folder() -> Path | None:
 
 def cache_folder() -> Path:
     """Return the folder of downloads, the user's cache directory for manifold-id."""
+    import pooch  # here and below: imported where a file is not at hand
+
     return Path(pooch.os_cache("manifold-id"))
 
 
@@ -124,6 +123,8 @@ def fetch(file: DataFile, *, quiet: bool = False) -> Path:
 
 def _download(url: str, target: Path, known: str | None, quiet: bool) -> None:
     """Download to `target`, which appears only when it is whole and its hash is right."""
+    import pooch
+
     target.parent.mkdir(parents=True, exist_ok=True)
     pooch.get_logger().setLevel(logging.WARNING)  # its advice to pin the hash is what the record beside the file does
     bar = RichBar(target.name, quiet)
@@ -146,6 +147,15 @@ class RichBar:
     """A progress bar with speed and time left, with the few methods that pooch calls."""
 
     def __init__(self, name: str, quiet: bool) -> None:
+        from rich.progress import (
+            BarColumn,
+            DownloadColumn,
+            Progress,
+            TextColumn,
+            TimeRemainingColumn,
+            TransferSpeedColumn,
+        )
+
         self.total = 0
         columns = (BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
         self._progress = Progress(TextColumn("{task.description}"), *columns, disable=quiet)

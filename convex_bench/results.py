@@ -13,15 +13,17 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
-import pandas as pd
 
 from convex_bench.storage import Store, StoredFileError, read_json
 from convex_bench.stored_solution import load_solution
 from manifold_id.tracking import Trace
 from manifold_id.validation import unknown_name
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Cell = tuple[str, str, int]  # problem, method, seed
 
@@ -103,6 +105,8 @@ class Results:
         the others where it is the iterate. Objective, suboptimality, distance and estimator_error are those of the
         last step. `seconds` is the run's share of the wall time of its call; `solution` the ground truth's status.
         """
+        import pandas as pd  # when the first table is made: a study's start does without
+
         rows = [self._row(cell, record) for cell, record in self._records.items()]
         return pd.DataFrame(rows, columns=list(FRAME_COLUMNS))
 
@@ -112,6 +116,8 @@ class Results:
 
     @cached_property
     def _curves(self) -> pd.DataFrame:
+        import pandas as pd
+
         parts = []
         for (problem, method, seed), record in self._records.items():
             table = pd.read_parquet(self._runs.path(record["key"], "curves.parquet"))

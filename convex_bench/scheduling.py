@@ -37,7 +37,7 @@ CONNECT = 10.0  # seconds for a scheduler to answer and to have a worker
 
 
 def workers(jobs: int | None, processes: int | None, scheduler: str | None) -> AbstractContextManager[Workers]:
-    """Return a context that starts the workers and gives the function (cases, todo, progress) -> blocks as they complete.
+    """Return a context that starts workers and gives a function: (cases, todo, progress) -> blocks as they complete.
 
     Parameters
     ----------
@@ -183,7 +183,7 @@ def _stream(
 
 def _packed(cases: Mapping[str, Case], todo: Todo) -> Iterator[tuple[str, bytes]]:
     """Yield (name, bytes) of the problems that have runs to do."""
-    from joblib.externals import cloudpickle  # takes classes along that are defined in a script or notebook
+    import cloudpickle  # takes classes along that are defined in a script or notebook
 
     for name in dict.fromkeys(name for (name, _), seeds in todo.items() if seeds):
         # Arrays of protocol 4 come back as the kernels know them: writable, in memory of their own.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
@@ -171,7 +171,9 @@ class Study:
             "description": self._description(problem_key, method, run.seed),
             "summary": run.summary,
         }
-        files = {name: partial(Path.write_bytes, data=content) for name, content in run.files.items()}
+        files: dict[str, Callable[[Path], Any]] = {
+            name: partial(Path.write_bytes, data=content) for name, content in run.files.items()
+        }
         with ThreadPoolExecutor(1) as writer:  # Ctrl-C reaches the main thread alone: what is being written is finished
             writer.submit(store.save, key, record, files).result()
 

@@ -101,7 +101,23 @@ def test_help_and_version_import_nothing_heavy():
         "for words in (['--help'], ['study', '--help'], ['--version']):\n"
         "    result = CliRunner().invoke(main, words)\n"
         "    assert result.exit_code == 0, result.output\n"
+        "import manifold_id, convex_bench\n"
         "heavy = {'numpy', 'scipy', 'numba', 'pandas', 'torch', 'matplotlib', 'sklearn', 'cvxpy', 'rich'}\n"
         "assert not heavy & set(sys.modules)\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_a_study_starts_without_what_only_its_report_needs():
+    """What takes seconds to import waits until it is needed: tables, figures, odd files, solvers of last resort."""
+    code = (
+        "import sys\n"
+        "import convex_bench.study\n"
+        "from convex_bench.spec import BUILTIN, Spec\n"
+        "name, table = next(iter(Spec(BUILTIN).content['problems'].items()))\n"
+        "from convex_bench import load, solve\n"
+        "load(table['data'])\n"
+        "late = {'pandas', 'torch', 'matplotlib', 'sklearn', 'cvxpy', 'pooch', 'joblib', 'dask', 'scipy.stats'}\n"
+        "assert not late & set(sys.modules), late & set(sys.modules)\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
