@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 OUT ?= results/study
 
-.PHONY: study test test-slow lint clean
+.PHONY: study test test-slow lint bench clean
 
 study: $(VENV)/.core
 	$(BIN)/manifold-id study --out $(OUT)
@@ -19,6 +19,10 @@ lint: $(VENV)/.all
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+bench: $(VENV)/.all
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[all,bench]"
+	$(BIN)/python benchmarks/collect.py
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python >= 3.11 is needed: make PYTHON=/path/to/python3.11"; exit 1; }

@@ -1,20 +1,19 @@
 """Time of one optimizer step, the group lasso's prox included, beside torch's SGD and AdamW in the same run.
 
-    python benchmarks/optim_step.py [--threads 2] [--rounds 15] [--device cpu] [--networks ResNet-50] [--out FOLDER]
+    python benchmarks/collect.py optim_step
+    python benchmarks/optim_step.py [--threads 2] [--rounds 15] [--device cpu] [--networks ResNet-50]
 
-Writes optim_step.csv and optim_step.md. The optimizers take turns, one step each in every round, so that a busy machine
+The optimizers take turns, one step each in every round, so that a busy machine
 slows all of them alike; the table gives medians over the rounds, and the ratio is the median of the rounds' ratios.
 """
 
 from __future__ import annotations
 
 import argparse
-import csv
 import platform
 import statistics
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import torch
 from network_shapes import NETWORKS
@@ -94,23 +93,40 @@ def measure(network: str, rounds: int, device: torch.device) -> list[dict[str, o
     return rows
 
 
+def rows(full: bool = False) -> list[dict[str, object]]:
+    """Return the medians on the CPU, and the ratios to the peer as notes; all networks if `full`, else the smallest."""
+    threads = torch.get_num_threads()
+    found: list[dict[str, object]] = []
+    for network in NETWORKS if full else ["LeNet-5"]:
+        for row in measure(network, 15, torch.device("cpu")):
+            found.append(
+                {
+                    "benchmark": "optimizer step",
+                    "case": network,
+                    "system": row["optimizer"],
+                    "quantity": "seconds per step",
+                    "value": float(str(row["milliseconds"])) / 1e3,
+                    "unit": "s",
+                    "accuracy": None,
+                    "note": f"{row['ratio']} x {row['peer']} of torch",
+                    "parameters": row["parameters"],
+                    "threads": threads,
+                }
+            )
+    return found
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--networks", nargs="+", choices=sorted(NETWORKS), default=list(NETWORKS))
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     device = torch.device(options.device)
-    rows = [row for network in options.networks for row in measure(network, options.rounds, device)]
-    options.out.mkdir(parents=True, exist_ok=True)
-    with (options.out / "optim_step.csv").open("w", newline="") as file:
-        writer = csv.DictWriter(file, fieldnames=list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
-    columns = list(rows[0])
+    found = [row for network in options.networks for row in measure(network, options.rounds, device)]
+    columns = list(found[0])
     lines = [
         "# Time of one optimizer step",
         "",
@@ -121,9 +137,8 @@ def main() -> None:
         "",
         "| " + " | ".join(columns) + " |",
         "|" + " --- |" * len(columns),
-        *("| " + " | ".join(str(row[c]) for c in columns) + " |" for row in rows),
+        *("| " + " | ".join(str(row[c]) for c in columns) + " |" for row in found),
     ]
-    (options.out / "optim_step.md").write_text("\n".join(lines) + "\n")
     print("\n".join(lines))
 
 
