@@ -156,7 +156,7 @@ def markdown(rows: list[dict[str, str]]) -> list[str]:
 
 def _cell(text: str | None) -> str:
     value = _number(text)
-    if "." in (text or "") and not math.isnan(value):
+    if "." in (text or "") and len(text or "") > 6 and not math.isnan(value):
         return f"{value:.4g}"
     return (text or "").replace("|", "\\|").replace("\n", " ")
 
