@@ -19,7 +19,6 @@ import inspect
 import io
 import json
 import os
-import resource
 import runpy
 import shlex
 import subprocess
@@ -28,6 +27,8 @@ import tempfile
 import time
 from pathlib import Path
 from typing import Any
+
+from peak_memory import peak_memory
 
 from manifold_id.files import write_text
 
@@ -53,9 +54,7 @@ def run_here(path: Path, full: bool) -> dict[str, Any]:
     found = rows(**options)
     if not found:
         raise ValueError(f"{path.name}: rows() gave no row")
-    unit = 1 if sys.platform == "darwin" else 1024  # of ru_maxrss
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
-    return {"rows": found, "seconds": time.perf_counter() - clock, "peak": peak}
+    return {"rows": found, "seconds": time.perf_counter() - clock, "peak": peak_memory()}
 
 
 def run_apart(path: Path, full: bool) -> dict[str, Any]:

@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import resource
-import sys
 import tempfile
 import time
 from concurrent.futures import ProcessPoolExecutor
 from typing import Any
+
+from peak_memory import peak_memory
 
 from convex_bench import Problem, Study, planted
 from manifold_id.methods import RDA, RMDA, Method, ProxSGD, ProxSVRG
@@ -47,7 +47,7 @@ def measure(p: Problem, seeds: int, steps: int, methods: dict[str, Method] = MET
 def peak(method: str, steps: int) -> float:
     """Return the peak memory (MB) of a new process that runs one seed."""
     measure(problem(100), 1, steps, {method: METHODS[method]}, jobs=1)
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
+    return peak_memory()
 
 
 def row(case: str, value: float, quantity: str = "seconds", unit: str = "s", note: str = "", **sizes: Any) -> dict:
@@ -71,13 +71,13 @@ def rows(full: bool = False) -> list[dict[str, Any]]:
         sizes = {"seeds": seeds, "steps": steps, "workers": workers, "system": system, "d": 100}
         found.append(row(case, value, **sizes))
 
-    for steps in (10_000, 20_000, 40_000, 80_000):
+    for steps in (25_000, 50_000, 100_000, 200_000):
         best("growth with steps", 2, scale * steps, jobs=1)
     for seeds in (2, 4, 8, 16):
-        best("growth with seeds", scale * seeds, 10_000, jobs=1)
+        best("growth with seeds", scale * seeds, 25_000, jobs=1)
     for place in ("jobs", "processes"):
         for count in sorted({1, 2, 4, cores} & set(range(1, cores + 1))):
-            best("growth with workers", 8 * scale, 20_000, **{place: count})
+            best("growth with workers", 8 * scale, 50_000, **{place: count})
     spawn = multiprocessing.get_context("spawn")
     for method in ("RDA", "ProxSGD"):
         for steps in (20_000, 200_000, 2_000_000):
