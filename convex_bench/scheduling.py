@@ -80,8 +80,11 @@ def _processes(count: int) -> Iterator[Workers]:
     """Processes of loky: they start anew where one dies, and need no guard in the caller's script."""
     from joblib.externals.loky import get_reusable_executor
 
+    last: list[Any] = []
+
     def executor() -> Any:
-        return get_reusable_executor(count, initializer=_ignore_ctrl_c)  # another one where the last is broken
+        last[:] = [get_reusable_executor(count, initializer=_ignore_ctrl_c)]  # a new one where the last is broken
+        return last[0]
 
     with tempfile.TemporaryDirectory(prefix="manifold-id-") as folder:
 
@@ -105,12 +108,14 @@ def _processes(count: int) -> Iterator[Workers]:
         try:
             yield run
         finally:
-            executor().shutdown(wait=True, kill_workers=True)
+            for pool in last:
+                pool.shutdown(wait=True, kill_workers=True)
 
 
 @contextmanager
 def _cluster(address: str) -> Iterator[Workers]:
     """The workers of a Dask scheduler; a block whose worker dies is computed again by another one."""
+    import dask
     import distributed
 
     try:
@@ -127,8 +132,10 @@ def _cluster(address: str) -> Iterator[Workers]:
         return max(1, sum(client.nthreads().values()))
 
     def run(cases: Mapping[str, Case], todo: Todo, progress: Progress) -> Iterator[Done]:
-        # Made by a task, so that a copy that is lost with its worker is made again.
-        packed = {name: client.submit(bytes, content, pure=False) for name, content in _packed(cases, todo)}
+        # Made by a task, so that a copy that is lost with its worker is made again; Dask warns of large arguments,
+        # but these the scheduler has to keep.
+        with dask.config.set({"distributed.admin.large-graph-warning-threshold": "1 TiB"}):
+            packed = {name: client.submit(bytes, content, pure=False) for name, content in _packed(cases, todo)}
         pool = client.get_executor(pure=False)
 
         def submit(block: Block) -> Future[Done]:

@@ -166,6 +166,7 @@ def test_data_lists_and_describes(call):
         (("study", "absent.toml"), "study file 'absent.toml' does not exist"),
         (("study", "wrong.toml"), "wrong.toml:2: step: key='step' is not known: did you mean 'steps'?"),
         (("study", "s.toml", "--out", "s.toml"), "out='s.toml' is no folder that can be written"),
+        (("study", "s.toml", "--jobs", "2", "--processes", "2"), "jobs=2 and processes=2 exclude each other"),
         (("report", "."), "'.' is no results folder"),
         (("solve", "mushroms"), "did you mean 'mushrooms'?"),
         (("solve", "absent.svm"), "absent.svm"),
@@ -190,7 +191,9 @@ def test_mistakes_are_one_line(call, tmp_path, words, message):
     assert result.stdout == ""
 
 
-@pytest.mark.parametrize("words", [("--steps", "0"), ("--seeds", "0"), ("--jobs", "0"), ("--steps", "many")])
+@pytest.mark.parametrize(
+    "words", [("--steps", "0"), ("--seeds", "0"), ("--jobs", "0"), ("--processes", "0"), ("--steps", "many")]
+)
 def test_options_out_of_range(call, words):
     result = call("study", "s.toml", *words)
     assert result.exit_code == 2
