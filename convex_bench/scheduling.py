@@ -118,10 +118,13 @@ def _cluster(address: str) -> Iterator[Workers]:
     import dask
     import distributed
 
+    client = None
     try:
         client = distributed.Client(address, timeout=CONNECT, set_as_default=False)
         client.wait_for_workers(1, timeout=CONNECT)
     except (OSError, ValueError, distributed.TimeoutError) as error:
+        if client is not None:
+            client.close()
         raise ConnectionError(
             f"scheduler={address!r} does not answer or has no worker ({error}): start `dask scheduler` and "
             "`dask worker tcp://HOST:PORT`, and give that address"

@@ -227,6 +227,15 @@ def test_scheduler_that_does_not_answer(tmp_path, monkeypatch):
         make_study("").run(tmp_path / "out", scheduler="tcp://127.0.0.1:9")
 
 
+def test_scheduler_without_workers(tmp_path, monkeypatch):
+    distributed = pytest.importorskip("distributed")
+    monkeypatch.setattr(scheduling, "CONNECT", 1.0)
+    options = {"processes": False, "protocol": "tcp", "dashboard_address": None}
+    cluster = distributed.LocalCluster(n_workers=0, **options)
+    with cluster, pytest.raises(ConnectionError, match="has no worker"):
+        make_study("").run(tmp_path / "out", scheduler=cluster.scheduler_address)
+
+
 def test_worker_with_other_versions_is_refused():
     block = Block("problem", "method", (0,))
     with pytest.raises(ValueError, match=r"a worker has other versions \(.*'numpy': '.*, not 1.0'"):
