@@ -9,6 +9,7 @@ with the same versions of the libraries.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pickle
 import signal
@@ -147,13 +148,16 @@ def _cluster(address: str) -> Iterator[Workers]:
 
         try:
             yield from _stream(Agenda(todo, 1), submit, capacity, progress)
-        except CancelledError as error:
+        except (CancelledError, OSError) as error:
+            if client.status == "running":
+                raise
             raise ConnectionError(f"the scheduler {address!r} was lost: the same study goes on from here") from error
 
     try:
         yield run
     except BaseException:
-        stop.set()  # what is running on a worker stops at its next look
+        with contextlib.suppress(OSError):  # there may be no scheduler any more
+            stop.set()  # what is running on a worker stops at its next look
         raise
     finally:
         client.close()
