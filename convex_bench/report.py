@@ -33,7 +33,7 @@ def write_report(results: Results, *, again: bool = True) -> Path:
     ]
     if results.missing:
         summary.append(f"Unfinished: {results.missing} runs of the study are not there.")
-    solutions, facts, curves = results.solutions(), results.facts(), _with_structure(results)
+    solutions, facts, curves = results.solutions(), results.facts(), results.curves(structure=True)
     sections = []
     for name in results.problems:
         if name in tables and name in solutions:
@@ -129,21 +129,6 @@ def certificate_table(solution: Any, facts: dict[str, Any]) -> Table:
         ["solver", f"{solution.method}, {solution.iterations} steps, {solution.seconds:.3f} s"],
     ]
     return Table(["certificate", ""], rows, title="Certificate of the ground truth")
-
-
-def _with_structure(results: Results) -> pd.DataFrame:
-    """Return the curves with the columns active, precision and recall, read from the change logs."""
-    curves = results.curves()
-    solutions = results.solutions()
-    parts = []
-    logs = results.traces()
-    for cell, part in curves.groupby(["problem", "method", "seed"], sort=False):
-        if cell[0] in solutions:
-            steps = part["step"].to_numpy(dtype=np.int64)
-            trace, codes = logs[cell], np.asarray(solutions[cell[0]].codes).reshape(-1)
-            precision, recall = trace.precision_recall(codes, steps)
-            parts.append(part.assign(active=trace.active_count(steps), precision=precision, recall=recall))
-    return pd.concat(parts, ignore_index=True) if parts else curves.assign(active=[], precision=[], recall=[])
 
 
 def _repeat(results: Results) -> Section:

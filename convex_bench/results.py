@@ -110,9 +110,25 @@ class Results:
         rows = [self._row(cell, record) for cell, record in self._records.items()]
         return pd.DataFrame(rows, columns=list(FRAME_COLUMNS))
 
-    def curves(self) -> pd.DataFrame:
-        """Return the checkpoints of all runs, one row each: problem, method, seed, step, objective, ..."""
-        return self._curves.copy()
+    def curves(self, *, structure: bool = False) -> pd.DataFrame:
+        """Return the checkpoints of all runs, one row each: problem, method, seed, step, objective, ...
+
+        `structure` adds what the change logs of the iterate say there: the number of active atoms, and precision and
+        recall of their set against the certified one; runs of problems without a stored solution are left out.
+        """
+        if not structure:
+            return self._curves.copy()
+        solutions, logs, parts = self.solutions(), self.traces(), []
+        cells = self._curves.groupby(["problem", "method", "seed"], sort=False) if self._records else ()
+        for cell, part in cells:
+            if cell[0] in solutions:
+                steps = part["step"].to_numpy(dtype=np.int64)
+                trace, codes = logs[cell], np.asarray(solutions[cell[0]].codes).reshape(-1)
+                precision, recall = trace.precision_recall(codes, steps)
+                parts.append(part.assign(active=trace.active_count(steps), precision=precision, recall=recall))
+        if not parts:
+            return self._curves.assign(active=[], precision=[], recall=[])
+        return pd.concat(parts, ignore_index=True)
 
     @cached_property
     def _curves(self) -> pd.DataFrame:

@@ -22,12 +22,15 @@ from manifold_id.files import write_text
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of texts under column names; `note` explains the columns."""
+    """Rows of texts under column names; `note` explains the columns. A notebook shows it as the page does."""
 
     columns: Sequence[str]
     rows: Sequence[Sequence[str]]
     title: str = ""
     note: str = ""
+
+    def _repr_html_(self) -> str:
+        return _environment().get_template("table.html").render(table=self)
 
 
 @dataclass(frozen=True)
@@ -55,7 +58,6 @@ def write(path: str | os.PathLike[str], title: str, summary: Sequence[str], sect
     The same input gives the same bytes. All texts are escaped; figures are SVG inside the page, nothing is loaded from
     elsewhere.
     """
-    environment = Environment(loader=PackageLoader("manifold_id"), autoescape=True, undefined=StrictUndefined)
     figures = itertools.count()
     parts: list[dict[str, Any]] = [
         {
@@ -68,8 +70,12 @@ def write(path: str | os.PathLike[str], title: str, summary: Sequence[str], sect
         }
         for number, section in enumerate(sections)
     ]
-    page = environment.get_template("report.html").render(title=title, summary=summary, sections=parts)
+    page = _environment().get_template("report.html").render(title=title, summary=summary, sections=parts)
     return write_text(path, page)
+
+
+def _environment() -> Environment:
+    return Environment(loader=PackageLoader("manifold_id"), autoescape=True, undefined=StrictUndefined)
 
 
 def _svg(picture: Picture, prefix: str) -> Markup:

@@ -90,6 +90,23 @@ def test_results_of_a_study(tmp_path):
     np.testing.assert_array_equal(last.estimator_error_x, last.estimator_error_y)
 
 
+def test_curves_say_what_the_change_logs_say(tmp_path):
+    results = run(make_study(), tmp_path)
+    codes = results.solutions()["toy"].codes
+    curves = results.curves(structure=True)
+    pd.testing.assert_frame_equal(curves.drop(columns=["active", "precision", "recall"]), results.curves())
+    traces = results.traces()
+    for row in curves.itertuples():
+        active = traces[row.problem, row.method, row.seed].structure_at(int(row.step)) > 0
+        hits = (active & (codes > 0)).sum()
+        assert row.active == active.sum()
+        assert row.recall == pytest.approx(hits / (codes > 0).sum())
+        assert row.precision == pytest.approx(hits / active.sum() if active.any() else 1.0)
+    for name in results.folder.joinpath("runs").iterdir():
+        name.unlink()
+    assert Results.load(results.folder).curves(structure=True).empty
+
+
 def test_summary_is_the_traces(tmp_path):
     results = run(make_study(methods={"averaged": RMDA(lr=0.05, momentum=0.5)}), tmp_path)
     codes = results.solutions()["toy"].codes

@@ -126,3 +126,11 @@ def test_page_is_whole_or_not_written(tmp_path):
         write(path, "t", [], [Section("s", pictures=[Picture(None, "no figure")])])
     assert path.read_text() == "old"
     assert [p.name for p in tmp_path.iterdir()] == ["report.html"]
+
+
+def test_a_notebook_shows_a_table_as_the_page_does(tmp_path):
+    (table,) = sections()[0].tables
+    shown = table._repr_html_()
+    assert shown in write(tmp_path / "page.html", "t", [], sections()).read_text(encoding="utf-8")
+    texts = [text.strip() for _, text in Page(shown).texts if text.strip()]
+    assert texts == ["Methods", *table.columns, *table.rows[0], *table.rows[1], table.note]
