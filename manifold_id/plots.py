@@ -125,6 +125,16 @@ def precision_recall(curves: pd.DataFrame) -> Figure:
     return figure
 
 
+def share(curves: pd.DataFrame, column: str, title: str, ylabel: str) -> Figure:
+    """Return a column of shares in [0, 1], such as the share of wrong steps in windows that end at `step`."""
+    figure, (ax,) = _axes(f"{title} ({BAND})", "step", (ylabel,))
+    _draw(ax, curves, column)
+    _log(ax, "x")
+    ax.set_ylim(-0.03, 1.05)
+    _legend(figure, ax)
+    return figure
+
+
 def identification(runs: pd.DataFrame) -> Figure:
     """Return Kaplan-Meier curves of the share of seeds that have identified the manifold by a step, with 95 % bands.
 

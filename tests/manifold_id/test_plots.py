@@ -54,6 +54,7 @@ def quantile(data, method, column, q):
 FIGURES = {
     "active": lambda: plots.active_atoms(curves(), 4, 14),
     "precision": lambda: plots.precision_recall(curves()),
+    "share": lambda: plots.share(curves(), "recall", "Wrong share", "share of steps"),
     "identification": lambda: plots.identification(runs()),
     "decay": lambda: plots.decay(
         curves(), "estimator_error", "Error of the gradient estimate", "|estimate - gradient|"
@@ -90,6 +91,7 @@ def test_lines_are_medians_and_bands_are_quantiles(method):
     data = curves()
     pairs = [(plots.active_atoms(data, 4, 14).axes[0], "active")]
     pairs += zip(plots.precision_recall(data).axes, ("precision", "recall"), strict=True)
+    pairs += [(plots.share(data, "recall", "t", "y").axes[0], "recall")]
     pairs += [(plots.decay(data, "estimator_error", "t", "y").axes[0], "estimator_error")]
     for ax, column in pairs:
         drawn = line(ax, method)
