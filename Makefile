@@ -3,11 +3,19 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV ?= .venv
 BIN := $(VENV)/bin
 OUT ?= results/study
+NOTEBOOKS := $(sort $(notdir $(wildcard notebooks/*.ipynb)))
 
-.PHONY: study test test-slow lint bench clean
+.PHONY: study notebooks test test-slow lint bench clean
 
 study: $(VENV)/.core
 	$(BIN)/manifold-id study --out $(OUT)
+
+notebooks: $(VENV)/.notebooks
+	mkdir -p results/notebooks
+	set -e; for name in $(NOTEBOOKS); do \
+		$(BIN)/papermill notebooks/$$name results/notebooks/$$name; \
+		$(BIN)/python -m nbconvert --to html results/notebooks/$$name; \
+	done
 
 test: $(VENV)/.all
 	$(BIN)/python -m pytest -n 2 --dist worksteal
@@ -34,9 +42,13 @@ $(VENV)/.core: pyproject.toml constraints.txt | $(BIN)/python
 	$(BIN)/manifold-id study --seeds 1 --steps 10 --out $(VENV)/warm-up >/dev/null
 	touch $@
 
+$(VENV)/.notebooks: $(VENV)/.core
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[notebooks]"
+	touch $@
+
 $(VENV)/.all: pyproject.toml constraints.txt | $(BIN)/python
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[all]"
-	touch $(VENV)/.core $@
+	touch $(VENV)/.core $(VENV)/.notebooks $@
 
 clean:
 	rm -rf $(VENV) results .pytest_cache .mypy_cache .ruff_cache
