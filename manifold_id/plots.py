@@ -158,9 +158,14 @@ def identification(runs: pd.DataFrame) -> Figure:
     return figure
 
 
-def decay(curves: pd.DataFrame, column: str, title: str, ylabel: str) -> Figure:
-    """Return a positive column against the step, both axes logarithmic; what has reached rounding is cut at 1e-16."""
+def decay(curves: pd.DataFrame, column: str, title: str, ylabel: str, level: tuple[str, float] | None = None) -> Figure:
+    """Return a positive column against the step, both axes logarithmic; what has reached rounding is cut at 1e-16.
+
+    `level` = (label, height) adds a line to compare with, such as the margin beside an error.
+    """
     figure, (ax,) = _axes(f"{title} ({BAND})", "step", (ylabel,))
+    if level is not None:
+        ax.axhline(level[1], color="#444444", linewidth=1.0, label=level[0], zorder=1)
     _draw(ax, curves.assign(**{column: curves[column].clip(lower=1e-16)}), column)
     _log(ax, "x")
     _log(ax, "y")

@@ -110,6 +110,12 @@ def test_the_certified_number_is_a_line():
     assert ax.get_ylim()[0] == 0
 
 
+def test_a_level_is_a_line_with_its_label():
+    figure = plots.decay(curves(), "estimator_error", "t", "y", level=("margin", 0.02))
+    assert set(line(figure.axes[0], "margin").get_ydata()) == {0.02}
+    assert legend(figure) == ["margin", *METHODS]
+
+
 def test_identification_is_one_minus_kaplan_meier():
     data = runs()
     ax = plots.identification(data).axes[0]
