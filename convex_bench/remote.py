@@ -9,8 +9,10 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 VARIABLE = "MANIFOLD_ID_DATA"
 PACKED = Path(__file__).parent / "datasets"
@@ -37,6 +39,14 @@ class DataFile:
         return self.url.rsplit("/", 1)[-1] if self.url else self.name
 
 
+def _pooch() -> Any:
+    """Return the package that downloads: slow to import, and needed only where a file is not at hand."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # in a notebook its own progress bar, which is not used here, asks for widgets
+        import pooch
+    return pooch
+
+
 def data_folder() -> Path | None:
     """Return the folder that MANIFOLD_ID_DATA names, or None; raises FileNotFoundError where it does not exist."""
     value = os.environ.get(VARIABLE, "")
@@ -50,9 +60,7 @@ def data_folder() -> Path | None:
 
 def cache_folder() -> Path:
     """Return the folder of downloads, the user's cache directory for manifold-id."""
-    import pooch  # here and below: imported where a file is not at hand
-
-    return Path(pooch.os_cache("manifold-id"))
+    return Path(_pooch().os_cache("manifold-id"))
 
 
 def _recorded(path: Path) -> str | None:
@@ -123,8 +131,7 @@ def fetch(file: DataFile, *, quiet: bool = False) -> Path:
 
 def _download(url: str, target: Path, known: str | None, quiet: bool) -> None:
     """Download to `target`, which appears only when it is whole and its hash is right."""
-    import pooch
-
+    pooch = _pooch()
     target.parent.mkdir(parents=True, exist_ok=True)
     pooch.get_logger().setLevel(logging.WARNING)  # its advice to pin the hash is what the record beside the file does
     bar = RichBar(target.name, quiet)
