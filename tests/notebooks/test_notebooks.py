@@ -17,6 +17,7 @@ NAMES = (
     "6_your_own_problem",
 )
 each = pytest.mark.parametrize("name", NAMES)
+pytestmark = pytest.mark.timeout(600)  # seconds of work each, but slow machines compile all kernels here
 
 
 def read(name):
@@ -27,7 +28,7 @@ def execute(name, folder):
     """Return the notebook, run with quick = True in an empty folder; a failing assert of a cell fails the test."""
     target = folder / "out.ipynb"
     papermill.execute_notebook(
-        FOLDER / f"{name}.ipynb", target, {"quick": True}, cwd=folder, progress_bar=False, execution_timeout=200
+        FOLDER / f"{name}.ipynb", target, {"quick": True}, cwd=folder, progress_bar=False, execution_timeout=300
     )
     return nbformat.read(target, as_version=4)
 
