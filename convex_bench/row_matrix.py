@@ -46,6 +46,8 @@ def check_design(X: Any) -> Design:
         if not X.has_canonical_format:
             X = X.copy()  # the caller's matrix stays as it is
             X.sum_duplicates()
+        if X.indices.dtype == np.int64 and max(X.shape[1], X.nnz) < 2**31:  # half the memory to read in every product
+            X = sparse.csr_array((X.data, X.indices.astype(np.int32), X.indptr.astype(np.int32)), shape=X.shape)
         values = X.data
     # A finite sum shows that all entries are finite without a mask of X's size; it may overflow, so look closer then.
     with np.errstate(over="ignore", invalid="ignore"):

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 from scipy import sparse
 
-from convex_bench.ground_truth.kernels import gram_rows, take_columns
+from convex_bench.ground_truth.kernels import gram_rows, logistic_parts, take_columns
 from convex_bench.problem import Problem
 
 Array = np.ndarray
@@ -26,9 +26,8 @@ class Smooth:
         self.sparse = sparse.issparse(problem.X)
         self.columns = np.empty(0, dtype=np.int64)  # sorted columns of X that `part` holds
         self.part: sparse.csr_array | None = None
-        if self.sparse:
-            X = problem.X
-            self.rows = (X.data, X.indices.astype(np.int32, copy=False), X.indptr.astype(np.int64, copy=False))
+        self._at: Array | None = None  # the margins to which `_parts` belong
+        self._parts: tuple[float, Array, Array] = (0.0, np.empty(0), np.empty(0))
 
     def margins(self, w: Array) -> Array:
         """Return x_i w for every row, of the shape that the loss takes."""
@@ -40,21 +39,38 @@ class Smooth:
         m = m + W[-1] if self.problem.intercept else m
         return m if self.multi else m[:, 0]
 
+    def _loss(self, margins: Array) -> tuple[float, Array, Array]:
+        """Return (mean loss, derivative, curvature) at margins, which are kept: the next call often has the same."""
+        if self._at is not margins:
+            loss, y = self.problem.loss, self.problem.y
+            if loss.name == "logistic":
+                value, d, h = (np.empty(self.n) for _ in range(3))
+                logistic_parts(margins, y, value, d, h)
+                self._parts = float(value.mean()), d, h[:, None]
+            else:
+                d = loss.derivative(margins, y)
+                self._parts = float(loss.value(margins, y).mean()), d, self._curvature(d)
+            self._at = margins
+        return self._parts
+
+    def _curvature(self, d: Array) -> Array:
+        if not self.multi:
+            return np.ones((self.n, 1))
+        p = d.copy()
+        p[np.arange(self.n), self.problem.y] += 1.0
+        return np.maximum(p, 0.0)
+
     def value(self, margins: Array) -> float:
         """Return the mean loss."""
-        return float(self.problem.loss.value(margins, self.problem.y).mean())
+        return self._loss(margins)[0]
 
     def gradient(self, margins: Array) -> Array:
         """Return the flat gradient on all coordinates."""
-        return self.problem.adjoint(self.problem.loss.derivative(margins, self.problem.y)).ravel()
+        return self.problem.adjoint(self._loss(margins)[1]).ravel()
 
     def curvature(self, margins: Array) -> Array:
         """Return (n, K): h of a scalar loss; probabilities p of the multinomial one, of Hessian diag(p) - p p^T."""
-        if not self.multi:
-            return self.problem.loss.curvature(margins, self.problem.y)[:, None]
-        p = self.problem.loss.derivative(margins, self.problem.y)
-        p[np.arange(self.n), self.problem.y] += 1.0
-        return np.maximum(p, 0.0)
+        return self._loss(margins)[2]
 
     def gram(self, coords: Array, P: Array) -> Array:
         """Return (1/n) sum_i x_i x_i^T (curvature of row i) on flat coordinates, (m, m); P is from `curvature`."""
@@ -85,7 +101,8 @@ class Smooth:
         if self.part is None or not np.isin(plain, self.columns).all():
             local = np.full(self.problem.n_features, -1, dtype=np.int32)
             local[plain] = np.arange(len(plain))
-            data, indices, indptr = take_columns(*self.rows, local)
+            X = self.problem.X
+            data, indices, indptr = take_columns(X.data, _unsigned(X.indices), X.indptr, local)
             self.part = sparse.csr_array((data, indices, indptr), shape=(self.n, len(plain)))
             self.columns = plain
         return self.part
@@ -97,10 +114,10 @@ class Smooth:
         totals = [np.zeros((m, m)) for _ in weights]
         if self.sparse:
             part = self._keep(plain)
-            local = np.full(part.shape[1], -1, dtype=np.int64)
+            local = np.full(part.shape[1], -1, dtype=np.int32)
             local[np.searchsorted(self.columns, plain)] = np.arange(len(plain))
             for H, v in zip(totals, weights, strict=True):
-                gram_rows(part.data, part.indices, part.indptr, v, local, m - 1 if ones else -1, H)
+                gram_rows(part.data, _unsigned(part.indices), part.indptr, v, local, m - 1 if ones else -1, H)
                 H += np.tril(H, -1).T
             return totals
         for rows, A in self._dense_blocks(plain, ones):
@@ -132,3 +149,8 @@ class Smooth:
         if ones:
             columns = sparse.csc_array(sparse.hstack([columns, np.ones((self.n, 1))], format="csc"))
         return columns
+
+
+def _unsigned(indices: Array) -> Array:
+    """Return a view of column indices, none negative, for which compiled loops need not test their sign."""
+    return indices.view(f"u{indices.dtype.itemsize}")

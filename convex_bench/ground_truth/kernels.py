@@ -134,45 +134,43 @@ def descend_gram(H, G, z, start, lam, l1, scale, nonnegative, sigma, Q, q_start,
 
 @njit(cache=True, nogil=True)
 def take_columns(data, indices, indptr, local):
-    """Return (data in float64, indices, indptr) of the columns j with local[j] >= 0, renumbered to that."""
-    n = len(indptr) - 1
+    """Return (data in float64, indices, indptr) of the columns j with local[j] >= 0, renumbered to that.
+
+    Unsigned `indices` save the test for a negative index. No branch depends on the data.
+    """
+    n, total = len(indptr) - 1, 0
+    for s in range(indptr[n]):
+        total += local[indices[s]] >= 0
     part = np.zeros(n + 1, dtype=np.int64)
+    values, places = np.empty(total + 1), np.empty(total + 1, dtype=np.int32)
+    at = np.uint64(0)
     for i in range(n):
-        count = 0
-        for s in range(indptr[i], indptr[i + 1]):
-            if local[indices[s]] >= 0:
-                count += 1
-        part[i + 1] = part[i] + count
-    values, places = np.empty(part[n]), np.empty(part[n], dtype=np.int32)
-    for i in range(n):
-        at = part[i]
         for s in range(indptr[i], indptr[i + 1]):
             j = local[indices[s]]
-            if j >= 0:
-                values[at] = data[s]
-                places[at] = j
-                at += 1
-    return values, places, part
+            values[at] = data[s]  # stays or is overwritten by the next
+            places[at] = j
+            at += np.uint64(j >= 0)
+        part[i + 1] = at
+    return values[:total], places[:total], part
 
 
 @njit(cache=True, nogil=True)
 def gram_rows(data, indices, indptr, weights, local, ones, H):
-    """H += sum_i weights_i x_i x_i^T over sparse rows, lower triangle only.
+    """H += sum_i weights_i x_i x_i^T over sparse rows with unsigned indices, lower triangle only.
 
     `local` maps a column to its place in H or -1; `ones` is the place of a column of ones, or -1.
     """
-    place = np.empty(len(local) + 1, dtype=np.int64)
+    place = np.empty(len(local) + 1, dtype=np.uint32)
     value = np.empty(len(local) + 1)
     for i in range(len(indptr) - 1):
         count = 0
         for s in range(indptr[i], indptr[i + 1]):
             j = local[indices[s]]
-            if j >= 0:
-                place[count] = j
-                value[count] = data[s]
-                count += 1
+            place[count] = np.uint32(j)
+            value[count] = data[s]
+            count += j >= 0
         if ones >= 0:
-            place[count] = ones
+            place[count] = np.uint32(ones)
             value[count] = 1.0
             count += 1
         for a in range(count):
@@ -180,6 +178,18 @@ def gram_rows(data, indices, indptr, weights, local, ones, H):
             row = H[place[a]]
             for b in range(a + 1):
                 row[place[b]] += x * value[b]
+
+
+@njit(cache=True, nogil=True)
+def logistic_parts(margins, y, value, derivative, curvature):
+    """Write log(1 + exp(-y m)) and its two derivatives in m from one exponential a row."""
+    for i in range(len(margins)):
+        t = y[i] * margins[i]
+        e = math.exp(-abs(t))
+        q = 1.0 / (1.0 + e)
+        value[i] = math.log1p(e) + max(-t, 0.0)
+        derivative[i] = -y[i] * (e * q if t > 0.0 else q)
+        curvature[i] = e * q * q
 
 
 @njit(cache=True, nogil=True)
