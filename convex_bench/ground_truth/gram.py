@@ -26,6 +26,8 @@ class Smooth:
         self.sparse = sparse.issparse(problem.X)
         self.columns = np.empty(0, dtype=np.int64)  # sorted columns of X that `part` holds
         self.part: sparse.csr_array | None = None
+        self._chosen = np.empty(0, dtype=np.int64)  # what `columns_of` was asked for last, and its answer
+        self._taken: tuple[sparse.csr_array, sparse.csc_array]
         self._at: Array | None = None  # the margins to which `_parts` belong
         self._parts: tuple[float, Array, Array] = (0.0, np.empty(0), np.empty(0))
 
@@ -102,7 +104,7 @@ class Smooth:
             local = np.full(self.problem.n_features, -1, dtype=np.int32)
             local[plain] = np.arange(len(plain))
             X = self.problem.X
-            data, indices, indptr = take_columns(X.data, _unsigned(X.indices), X.indptr, local)
+            data, indices, indptr = take_columns(X.data, unsigned(X.indices), X.indptr, local)
             self.part = sparse.csr_array((data, indices, indptr), shape=(self.n, len(plain)))
             self.columns = plain
         return self.part
@@ -117,7 +119,7 @@ class Smooth:
             local = np.full(part.shape[1], -1, dtype=np.int32)
             local[np.searchsorted(self.columns, plain)] = np.arange(len(plain))
             for H, v in zip(totals, weights, strict=True):
-                gram_rows(part.data, _unsigned(part.indices), part.indptr, v, local, m - 1 if ones else -1, H)
+                gram_rows(part.data, unsigned(part.indices), part.indptr, v, local, m - 1 if ones else -1, H)
                 H += np.tril(H, -1).T
             return totals
         for rows, A in self._dense_blocks(plain, ones):
@@ -137,20 +139,21 @@ class Smooth:
             A = A.astype(np.float64, copy=False)
             yield rows, np.hstack([A, np.ones((len(A), 1))]) if ones else A
 
-    def columns_of(self, features: Array) -> sparse.csc_array:
-        """Return the design's columns `features` (sorted) as float64 CSC."""
-        plain, ones = self._split(features)
-        if self.sparse:
-            part = self._keep(plain)
-            part = part if len(plain) == part.shape[1] else part[:, np.searchsorted(self.columns, plain)]
-        else:
-            part = self.problem.X[:, plain].astype(np.float64)
-        columns = sparse.csc_array(part)
-        if ones:
-            columns = sparse.csc_array(sparse.hstack([columns, np.ones((self.n, 1))], format="csc"))
-        return columns
+    def columns_of(self, features: Array) -> tuple[sparse.csr_array, sparse.csc_array]:
+        """Return the design's columns `features` (sorted) in float64, by rows and by columns."""
+        if not np.array_equal(features, self._chosen):
+            plain, ones = self._split(features)
+            if self.sparse:
+                part = self._keep(plain)
+                rows = part if len(plain) == part.shape[1] else part[:, np.searchsorted(self.columns, plain)]
+            else:
+                rows = sparse.csr_array(self.problem.X[:, plain].astype(np.float64))
+            if ones:
+                rows = sparse.csr_array(sparse.hstack([rows, np.ones((self.n, 1))], format="csr"))
+            self._chosen, self._taken = features, (rows, sparse.csc_array(rows))
+        return self._taken
 
 
-def _unsigned(indices: Array) -> Array:
+def unsigned(indices: Array) -> Array:
     """Return a view of column indices, none negative, for which compiled loops need not test their sign."""
     return indices.view(f"u{indices.dtype.itemsize}")

@@ -181,6 +181,36 @@ def gram_rows(data, indices, indptr, weights, local, ones, H):
 
 
 @njit(cache=True, nogil=True)
+def hessian_product(data, indices, indptr, P, multi, V, out):
+    """out += sum_i x_i (curvature of row i) x_i^T V over sparse rows, V and out (columns, K): one pass over the rows."""
+    outputs = P.shape[1]
+    m = np.empty(outputs)
+    for i in range(len(indptr) - 1):
+        lo, hi = indptr[i], indptr[i + 1]
+        if outputs == 1:
+            total = 0.0
+            for s in range(lo, hi):
+                total += data[s] * V[indices[s], 0]
+            total *= P[i, 0]
+            for s in range(lo, hi):
+                out[indices[s], 0] += data[s] * total
+            continue
+        m[:] = 0.0
+        for s in range(lo, hi):
+            for k in range(outputs):
+                m[k] += data[s] * V[indices[s], k]
+        mean = 0.0
+        if multi:
+            for k in range(outputs):
+                mean += P[i, k] * m[k]
+        for k in range(outputs):
+            m[k] = P[i, k] * (m[k] - mean)
+        for s in range(lo, hi):
+            for k in range(outputs):
+                out[indices[s], k] += data[s] * m[k]
+
+
+@njit(cache=True, nogil=True)
 def logistic_parts(margins, y, value, derivative, curvature):
     """Write log(1 + exp(-y m)) and its two derivatives in m from one exponential a row."""
     for i in range(len(margins)):

@@ -8,7 +8,7 @@ import numpy as np
 from scipy import sparse
 
 Array = np.ndarray
-ROUNDS, EPOCHS, STEPS = 15, 16, 6
+ROUNDS, STEPS = 15, 6
 FLOOR = 1e-11  # below this relative residual lack of progress is taken for rounding
 
 
@@ -16,7 +16,7 @@ def minimize_model(model: Any, nonnegative: bool, tol: float) -> Array:
     """Return z with a relative residual of about `tol` in the model + psi, where it can be had in a bounded time."""
     last = np.inf
     for _ in range(ROUNDS):
-        worst = model.descend(nonnegative, EPOCHS, tol)
+        worst = model.descend(nonnegative, model.epochs, tol)
         if worst <= tol or (worst < FLOOR and worst > 0.5 * last):  # the latter: rounding, not progress
             break
         last = worst
@@ -46,22 +46,24 @@ def parts(z: Array, arrays: dict[str, Any]) -> tuple[Array, Array, Array]:
 
 def norm_curvature(z: Array, S: Array, group: Array, norms: Array, arrays: dict[str, Any], dense: bool) -> Any:
     """Return the Hessian of sum lam_g |z_g| on S, block diagonal, or None where all its blocks are zero."""
-    start, lam = arrays["start"], arrays["lam"]
-    curved = (np.diff(start) > 1) & (lam > 0) & (norms > 0)
-    if not curved.any():
+    curved = (np.diff(arrays["start"]) > 1) & (arrays["lam"] > 0) & (norms > 0)
+    places = np.flatnonzero(curved[group[S]])  # in S
+    if not places.size:
         return None
-    blocks, places = [], np.searchsorted(S, start)
-    for g in np.flatnonzero(curved):
-        x = z[S[places[g] : places[g + 1]]] / norms[g]
-        blocks.append((places[g], lam[g] / norms[g] * (np.eye(len(x)) - np.outer(x, x))))
+    mine = group[S[places]]
+    sizes = np.bincount(mine, minlength=len(curved))
+    rows, length = np.repeat(places, sizes[mine]), sizes[mine]
+    ends = np.cumsum(length)
+    columns = np.arange(ends[-1]) - np.repeat(ends - length - np.searchsorted(mine, mine), length)
+    columns = places[columns]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        x = z[S] / norms[group[S]]
+    strength = (arrays["lam"] / np.where(norms > 0, norms, 1.0))[group[S[rows]]]
+    values = strength * ((rows == columns) - x[rows] * x[columns])
     if dense:
         B = np.zeros((len(S), len(S)))
-        for at, block in blocks:
-            B[at : at + len(block), at : at + len(block)] = block
+        B[rows, columns] = values
         return B
-    rows = np.concatenate([np.repeat(np.arange(at, at + len(b)), len(b)) for at, b in blocks])
-    columns = np.concatenate([np.tile(np.arange(at, at + len(b)), len(b)) for at, b in blocks])
-    values = np.concatenate([b.ravel() for _, b in blocks])
     return sparse.csr_array((values, (rows, columns)), shape=(len(S), len(S)))
 
 
@@ -76,10 +78,11 @@ def newton_step(model: Any, nonnegative: bool, tol: float = 0.0) -> bool:
     with np.errstate(invalid="ignore", divide="ignore"):
         unit = np.where(norms[mine] > 0, x / norms[mine], 0.0)
     slope = G + lam[mine] * unit + l1[S] * np.sign(x)
-    if np.abs(slope / arrays["scale"][mine]).max() <= 0.3 * tol:
+    worst = np.abs(slope / arrays["scale"][mine]).max()
+    if worst <= 0.3 * tol:
         return False
     curvature = norm_curvature(z, S, group, norms, arrays, dense=hasattr(model, "H"))
-    d, flat = model.solve(S, curvature, -slope)
+    d, flat = model.solve(S, curvature, -slope, 0.1 * tol / worst)
     falls = flat is not None and -float(slope @ flat) > tol * float(arrays["scale"][mine] @ np.abs(flat))
     if falls and _slide(model, S, mine, x, flat):
         return True

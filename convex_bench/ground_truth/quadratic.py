@@ -6,11 +6,11 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
-from scipy import linalg
-from scipy.sparse.linalg import LinearOperator, cg
+from scipy import linalg, sparse
+from scipy.sparse.linalg import LinearOperator, cg, splu
 
 from convex_bench.ground_truth import kernels
-from convex_bench.ground_truth.gram import Smooth
+from convex_bench.ground_truth.gram import Smooth, unsigned
 
 Array = np.ndarray
 SINGULAR = 1e-13  # eigenvalues below this share of the largest (columns scaled to unit diagonal) count as zero
@@ -69,6 +69,8 @@ def solve_symmetric(B: Array, rhs: Array) -> tuple[Array, Array | None]:
 class GramModel:
     """g (v - w) + (v - w)^T H (v - w) / 2 with H formed: m^2 numbers, whatever the rows."""
 
+    epochs = 16  # of coordinate descent before a round of Newton steps
+
     def __init__(
         self, smooth: Smooth, coords: Array, P: Array, ridge: Array, g: Array, w: Array, arrays: dict[str, Any]
     ):
@@ -92,8 +94,8 @@ class GramModel:
             self.q_start, epochs, tol,
         )  # fmt: skip
 
-    def solve(self, S: Array, curvature: Array | None, rhs: Array) -> tuple[Array, Array | None]:
-        """Return (x, v) of `solve_symmetric` for the matrix H_SS + curvature."""
+    def solve(self, S: Array, curvature: Array | None, rhs: Array, share: float) -> tuple[Array, Array | None]:
+        """Return (x, v) of `solve_symmetric` for the matrix H_SS + curvature, whatever the accuracy `share` asks."""
         B = self.H[np.ix_(S, S)]
         return solve_symmetric(B if curvature is None else B + curvature, rhs)
 
@@ -110,12 +112,14 @@ class GramModel:
 class ColumnModel:
     """The same model with H applied through sparse columns of the design: memory of the columns only."""
 
+    epochs = 5
+
     def __init__(
         self, smooth: Smooth, coords: Array, P: Array, ridge: Array, g: Array, w: Array, arrays: dict[str, Any]
     ):
         features, self.output = np.divmod(coords, smooth.outputs)
         columns, self.column = np.unique(features, return_inverse=True)
-        self.A = smooth.columns_of(columns)
+        self.rows, self.A = smooth.columns_of(columns)
         self.P, self.multi = np.ascontiguousarray(P), smooth.multi
         self.n, self.g0, self.ridge = smooth.n, g, ridge
         self.arrays, start = arrays, arrays["start"]
@@ -134,6 +138,7 @@ class ColumnModel:
         )
         self.diagonal = blocks[diagonal] + ridge
         blocks[diagonal] = self.diagonal
+        self.blocks = _block_diagonal(blocks, start)
         self.sigma, self.Q = _eigenbases(blocks, start, self.q_start)
 
     def descend(self, nonnegative: bool, epochs: int, tol: float) -> float:
@@ -163,21 +168,31 @@ class ColumnModel:
         return self.g0 + full[self.column, self.output] / self.n + self.ridge * (self.z - self.w)
 
     def _product(self, S: Array, v: Array) -> Array:
-        full = self.A.T @ self._curved(self._margins(S, v))
+        V = np.zeros((self.A.shape[1], self.P.shape[1]))
+        V[self.column[S], self.output[S]] = v
+        full = np.zeros_like(V)
+        R = self.rows
+        kernels.hessian_product(R.data, unsigned(R.indices), R.indptr, self.P, self.multi, V, full)
         return full[self.column[S], self.output[S]] / self.n + self.ridge[S] * v
 
-    def solve(self, S: Array, curvature: Any, rhs: Array) -> tuple[Array, None]:
-        """Return (an approximation of (H_SS + curvature)^-1 rhs by preconditioned conjugate gradients, None)."""
-        diagonal = self.diagonal[S] + (0.0 if curvature is None else curvature.diagonal())
-        inverse = np.where(diagonal > 0, 1.0 / np.where(diagonal > 0, diagonal, 1.0), 0.0)
+    def solve(self, S: Array, curvature: Any, rhs: Array, share: float) -> tuple[Array, None]:
+        """Return (x, None), x with |(H_SS + curvature) x - rhs| <= share |rhs| by conjugate gradients.
+
+        The preconditioner is the block diagonal of the matrix, one block a group.
+        """
+        B = self.blocks[S][:, S]
+        B = B if curvature is None else B + curvature
+        diagonal = B.diagonal()
+        B = B + sparse.diags_array(np.where(diagonal > 0, 1e-9 * diagonal, 1.0))  # duplicate columns of a group
+        factor = splu(sparse.csc_array(B), permc_spec="NATURAL", options={"SymmetricMode": True})
 
         def product(v: Array) -> Array:
             return self._product(S, v) + (0.0 if curvature is None else curvature @ v)
 
         shape = (len(S), len(S))
         operator = LinearOperator(shape, matvec=product, dtype=np.float64)
-        precondition = LinearOperator(shape, matvec=lambda v: inverse * v, dtype=np.float64)
-        return cg(operator, rhs, rtol=1e-6, maxiter=500, M=precondition)[0], None
+        precondition = LinearOperator(shape, matvec=factor.solve, dtype=np.float64)
+        return cg(operator, rhs, rtol=min(max(share, 1e-10), 0.1), maxiter=500, M=precondition)[0], None
 
     def quadratic(self, S: Array, step: Array) -> float:
         """Return step^T H_SS step."""
@@ -186,6 +201,18 @@ class ColumnModel:
     def move(self, S: Array, step: Array) -> None:
         """Add `step` to z on S."""
         self.z[S] += step
-        self.dm += self._margins(S, step)
+        W = np.zeros((self.A.shape[1], self.P.shape[1]))
+        W[self.column[S], self.output[S]] = step
+        self.dm += self.rows @ W
         if self.multi:
             self.dot = (self.P * self.dm).sum(axis=1)
+
+
+def _block_diagonal(blocks: Array, start: Array) -> sparse.csr_array:
+    """Return the matrix of the square blocks that are given one after the other, each row-major."""
+    sizes = np.diff(start)
+    length = np.repeat(sizes, sizes)  # of every row
+    begin = np.repeat(start[:-1], sizes)  # its first column
+    indptr = np.concatenate([[0], np.cumsum(length)])
+    indices = np.arange(indptr[-1]) - np.repeat(indptr[:-1] - begin, length)
+    return sparse.csr_array((blocks, indices, indptr), shape=(len(length), len(length)))
