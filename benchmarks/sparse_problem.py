@@ -1,4 +1,4 @@
-"""A design like a text collection's: power-law columns, about 72 nonzeros a row, rows of norm 1; a planted linear model."""
+"""Rows like a text collection's: power-law columns, about 72 nonzeros a row of norm 1; labels of a planted model."""
 
 from __future__ import annotations
 

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from convex_bench.data import load
     from convex_bench.engine import iterate
     from convex_bench.ground_truth import Solution, solve
+    from convex_bench.path import RegularizationPath, regularization_path
     from convex_bench.planting import planted
     from convex_bench.problem import Problem
     from convex_bench.results import Results
@@ -16,15 +17,28 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "Problem": "problem",
+    "RegularizationPath": "path",
     "Results": "results",
     "Solution": "ground_truth",
     "Study": "study",
     "iterate": "engine",
     "load": "data",
     "planted": "planting",  # a module of the same name would hide the function
+    "regularization_path": "path",
     "solve": "ground_truth",
 }
-__all__ = ["Problem", "Results", "Solution", "Study", "iterate", "load", "planted", "solve"]
+__all__ = [
+    "Problem",
+    "RegularizationPath",
+    "Results",
+    "Solution",
+    "Study",
+    "iterate",
+    "load",
+    "planted",
+    "regularization_path",
+    "solve",
+]
 
 
 def __getattr__(name: str) -> Any:

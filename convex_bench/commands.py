@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from convex_bench.problem_options import problem_of, problem_options
+
 if TYPE_CHECKING:
     from convex_bench.results import Results
-
-PENALTIES = {"l1": "L1", "group": "GroupLasso", "elastic": "ElasticNet", "sparse-group": "SparseGroupLasso"}
 
 
 @click.command()
@@ -69,57 +69,23 @@ def report(folder: str) -> None:
 
 
 @click.command()
-@click.argument("data", metavar="DATA")
-@click.option("--loss", default="logistic", show_default=True, help="logistic, squared or multinomial.")
-@click.option("--penalty", type=click.Choice(list(PENALTIES)), default="l1", show_default=True)
+@problem_options
 @click.option("--lam", type=float, help="Strength of the penalty.")
 @click.option("--lam-ratio", type=float, help="Strength as a share of lambda_max.  [default: 0.1]")
-@click.option("--groups", help='"natural" (of the data), a block size, or a file with one label a column.')
-@click.option("--ridge", type=float, help="Ridge of the elastic net.  [default: its class's]")
-@click.option("--l1-ratio", type=float, help="Share of the l1 part of the sparse group lasso.  [default: its class's]")
-@click.option("--intercept", is_flag=True, help="Add an unpenalized intercept.")
 @click.option("--solver", default="auto", show_default=True, help="auto or cvxpy.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, the coefficients included.")
-def solve(
-    data: str,
-    loss: str,
-    penalty: str,
-    lam: float | None,
-    lam_ratio: float | None,
-    groups: str | None,
-    ridge: float | None,
-    l1_ratio: float | None,
-    intercept: bool,
-    solver: str,
-    as_json: bool,
-) -> None:
+def solve(lam: float | None, lam_ratio: float | None, solver: str, as_json: bool, **options: Any) -> None:
     """Solve one problem to a certificate.
 
     DATA is a name that `manifold-id data` lists or an svmlight file."""
-    from convex_bench.build import build_problem
     from convex_bench.ground_truth import solve as solve_problem
     from convex_bench.solution_report import solution_json, solution_text
 
     if lam is None and lam_ratio is None:
         lam_ratio = 0.1
-    chosen: Any = groups
-    if groups is None and penalty in ("group", "sparse-group"):
-        chosen = "natural"
-    elif groups is not None and groups.isdecimal():
-        chosen = int(groups)
-    parameters = {k: v for k, v in (("ridge", ridge), ("l1_ratio", l1_ratio)) if v is not None}
-    problem = build_problem(
-        data,
-        loss=loss,
-        regularizer=PENALTIES[penalty],
-        parameters=parameters,
-        groups=chosen,
-        lam=lam,
-        lam_ratio=lam_ratio,
-        intercept=intercept,
-    )
+    problem = problem_of(options, lam=lam, lam_ratio=lam_ratio)
     solution = solve_problem(problem, solver=solver)
-    click.echo(solution_json(problem, solution) if as_json else solution_text(data, problem, solution))
+    click.echo(solution_json(problem, solution) if as_json else solution_text(options["data"], problem, solution))
 
 
 @click.command()

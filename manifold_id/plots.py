@@ -217,3 +217,40 @@ def _curve(ax: Axes, i: int, curve: Curve) -> None:
     ax.plot(curve.x, curve.y, label=curve.label, **_style(i))
     if limits is not None:
         ax.fill_between(curve.x, *limits, color=colour, alpha=0.15, linewidth=0)
+
+
+def regularization_path(solutions: pd.DataFrame, norms: np.ndarray, noun: str = "group") -> Figure:
+    """Return norms of atoms, number of active atoms and relative margin against lam / lambda_max, falling to the right.
+
+    `solutions` has one row for each lam: ratio, active, margin, status; `norms` is (rows, atoms). The eight atoms that
+    become largest are named, the others grey; a cross marks solutions that are not certified.
+    """
+    title = "Solutions along the regularization path"
+    labels = (f"norm of a {noun}" if noun != "entry" else "|entry|", "active", "margin / threshold")
+    figure, axes = _axes(title, "lam / lambda_max", labels)
+    ratio = solutions["ratio"].to_numpy()
+    order = np.argsort(-norms.max(axis=0), kind="stable")
+    order = order[norms.max(axis=0)[order] > 0]
+    named = order[: len(COLOURS)]
+    nearby = np.pad(norms, ((1, 1), (0, 0)))
+    shown = np.where((norms > 0) | (nearby[:-2] > 0) | (nearby[2:] > 0), norms, np.nan)
+    if len(order) > len(named):
+        axes[0].plot(ratio, shown[:, order[len(named) :][:500]], color="#bbbbbb", linewidth=0.6, zorder=1)
+    for i, atom in enumerate(named):
+        axes[0].plot(ratio, shown[:, atom], label=f"{noun} {atom}", **_style(i), **_marks(i, len(ratio)))
+    margin, active = solutions["margin"].to_numpy(), solutions["active"].to_numpy()
+    axes[1].plot(ratio, active, drawstyle="steps-post", **_style(0))
+    axes[2].plot(ratio, np.where(margin > 0, margin, np.nan), marker="o", markersize=3, **_style(0))
+    doubtful = (solutions["status"] != "certified").to_numpy()
+    axes[1].plot(ratio[doubtful], active[doubtful], "x", color=COLOURS[1], markersize=7)
+    axes[1].yaxis.set_major_locator(MaxNLocator(integer=True))
+    for ax in axes[:2]:
+        ax.set_ylim(bottom=0)
+    axes[2].set(xscale="log", yscale="log")
+    for axis in (axes[2].xaxis, axes[2].yaxis):
+        axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        axis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
+        axis.set_minor_formatter(NullFormatter())
+    axes[2].invert_xaxis()
+    _legend(figure, axes[0])
+    return figure

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 import warnings
 from collections.abc import Iterator
@@ -13,13 +14,14 @@ from scipy.sparse import issparse
 
 from convex_bench.ground_truth.curvature import affine_curvature, form_curvature
 from convex_bench.ground_truth.fista import fista
-from convex_bench.ground_truth.form import Form, form_of, gradient_scale
+from convex_bench.ground_truth.form import PENALTIES, Form, form_of, gradient_scale
 from convex_bench.ground_truth.gap_safe import dual_point
 from convex_bench.ground_truth.gram import Smooth
 from convex_bench.ground_truth.model import cvxpy_solve
 from convex_bench.ground_truth.polish import group_curvature, settle, support_start
 from convex_bench.ground_truth.solution import Solution
 from convex_bench.ground_truth.threads import one_thread
+from convex_bench.ground_truth.working_set import Iterate
 from convex_bench.problem import Problem
 from manifold_id.certificate import DEGENERATE, STATIONARY, Certificate, certify
 from manifold_id.validation import real, unknown_name
@@ -72,13 +74,19 @@ def solve(problem: Problem, solver: str = "auto", tol: float = STATIONARY, start
             f"regularizer={problem.penalty!r} is not convex, so that no certificate of optimality exists: "
             "use a convex regularizer"
         )
+    w = None if start is None else _check_start(problem, start)
     with one_thread(problem.n * problem.n_features, issparse(problem.X)):
-        return _solve(problem, solver, tol, start)
+        solution = solve_checked(problem, solver, tol, w)
+    _warn_if_trivial(problem, solution)
+    return solution
 
 
-def _solve(problem: Problem, solver: str, tol: float, start: Any) -> Solution:
+def solve_checked(
+    problem: Problem, solver: str, tol: float, start: Array | None, smooth: Smooth | None = None
+) -> Solution:
+    """Return what `solve` does, its arguments being checked; `smooth` is that of the same data where it is there."""
     began = time.perf_counter()
-    w = problem.null_model() if start is None else _check_start(problem, start)
+    w = problem.null_model() if start is None else start
     witness, name = float("nan"), "working-set prox-Newton"
     if solver == "cvxpy":
         w, backend = cvxpy_solve(problem)
@@ -86,15 +94,18 @@ def _solve(problem: Problem, solver: str, tol: float, start: Any) -> Solution:
     form = form_of(problem)
     if form is None:
         point, certificate, steps = fista(problem, w, tol)
+        best = None
         name = name.replace("working-set prox-Newton", "FISTA with restart").replace("support, Newton", "steps")
     else:
-        point, certificate, steps = _by_newton(problem, form, w, tol, solver == "cvxpy" or start is not None)
+        smooth = Smooth(problem) if smooth is None else smooth
+        best, certificate = _by_newton(problem, form, smooth, w, tol)
         others = _other_starts(problem, solver, start)
         while certificate.residual.max() > HOPELESS and (again := next(others, None)) is not None:
-            other = _by_newton(problem, form, again[0], tol, True)
+            other = _by_newton(problem, form, smooth, again[0], tol)
             if other[1].residual.max() < certificate.residual.max():
-                (point, certificate, steps), name = other, again[1]
-    return _solution(problem, form, point, certificate, solver, name, began, steps, witness)
+                (best, certificate), name = other, again[1]
+        point, steps = best.w.reshape(problem.shape), best.steps
+    return _solution(problem, form, point, best, certificate, solver, name, began, steps, witness)
 
 
 def _other_starts(problem: Problem, solver: str, start: Any) -> Iterator[tuple[Array, str]]:
@@ -125,14 +136,14 @@ def _feasible(problem: Problem, w: Array) -> Array:
     return np.asarray(problem.regularizer.prox(w, 1e-12))
 
 
-def _by_newton(problem: Problem, form: Form, w: Array, tol: float, rule: bool) -> tuple[Array, Certificate, int]:
-    smooth = Smooth(problem)
+def _by_newton(problem: Problem, form: Form, smooth: Smooth, w: Array, tol: float) -> tuple[Iterate, Certificate]:
     flat = w.reshape(-1).astype(np.float64)
-    best = settle(smooth, form, support_start(smooth, form, flat) if rule else flat, tol)
-    point = best.w.reshape(problem.shape)
-    gradient = best.gradient.reshape(problem.shape)
+    if 2 * np.count_nonzero(flat) > flat.size:  # a support is not known yet
+        flat = support_start(smooth, form, flat)
+    best = settle(smooth, form, flat, tol)
+    point, gradient = best.w.reshape(problem.shape), best.gradient.reshape(problem.shape)
     scale = 1.0 if form.lam.any() or form.l1.any() else gradient_scale(problem)
-    return point, certify(point, gradient, problem.regularizer, tol=tol, gradient_scale=scale), best.steps
+    return best, certify(point, gradient, problem.regularizer, tol=tol, gradient_scale=scale)
 
 
 def _tiny(problem: Problem, form: Form, w: Array) -> bool:
@@ -149,6 +160,7 @@ def _solution(
     problem: Problem,
     form: Form | None,
     w: Array,
+    best: Iterate | None,
     certificate: Certificate,
     solver: str,
     method: str,
@@ -158,12 +170,11 @@ def _solution(
 ) -> Solution:
     status = certificate.status
     gap = float("inf")
-    if form is not None:
-        gap = dual_point(problem, form, w.reshape(-1)).gap
+    if form is not None and best is not None:
+        gap = dual_point(problem, form, best.w, best.margins).gap
         curvature = partial(form_curvature, problem, form, w.reshape(-1))
         if status == "certified" and _tiny(problem, form, w):
             status = "degenerate"
-        _warn_if_trivial(problem, form, w)
     else:
         curvature = partial(affine_curvature, problem, w, certificate.codes)
     return Solution(
@@ -189,12 +200,15 @@ def _solution(
     )
 
 
-def _warn_if_trivial(problem: Problem, form: Form, w: Array) -> None:
-    penalized = form.of(form.lam) + form.l1[form.members] > 0
-    if penalized.any() and not w.reshape(-1)[form.members[penalized]].any():
-        lam, largest = getattr(problem.penalty, "lam", float("nan")), problem.lambda_max()
-        warnings.warn(
-            f"lam={lam:.6g} >= lambda_max={largest:.6g}: the solution is zero, choose a smaller lam",
-            UserWarning,
-            stacklevel=5,
-        )
+def _warn_if_trivial(problem: Problem, solution: Solution) -> None:
+    form = problem.penalty.separable(solution.coef.shape)
+    if form is None or form.penalty not in PENALTIES or not (np.any(form.lam > 0) or np.any(form.l1 > 0)):
+        return
+    if math.isfinite(solution.smallest_active):
+        return
+    lam, largest = getattr(problem.penalty, "lam", float("nan")), problem.lambda_max()
+    warnings.warn(
+        f"lam={lam:.6g} >= lambda_max={largest:.6g}: the solution is zero, choose a smaller lam",
+        UserWarning,
+        stacklevel=3,
+    )

@@ -182,7 +182,7 @@ def gram_rows(data, indices, indptr, weights, local, ones, H):
 
 @njit(cache=True, nogil=True)
 def hessian_product(data, indices, indptr, P, multi, V, out):
-    """out += sum_i x_i (curvature of row i) x_i^T V over sparse rows, V and out (columns, K): one pass over the rows."""
+    """out += sum_i x_i (curvature of row i) x_i^T V over sparse rows in one pass; V and out are (columns, K)."""
     outputs = P.shape[1]
     m = np.empty(outputs)
     for i in range(len(indptr) - 1):
