@@ -5,7 +5,8 @@
 Writes ground_truth.csv and ground_truth.md. Seconds are CPU seconds of this process, BLAS on one thread, best of the
 repeats, compilation left out; the design is handed to every peer in the format it works on. The residual is the largest
 relative distance of minus the gradient to the subdifferential, computed by this project's certificate from the
-coefficients that a solver returned: a peer's own tolerance says little. Memory is the growth of the process's peak.
+coefficients that a solver returned (of an interior point, which has no exact zeros, it says that no support is known);
+excess is its objective above the lowest of the table. Memory is the growth of the process's peak.
 """
 
 from __future__ import annotations
@@ -33,7 +34,10 @@ from manifold_id.regularizers import L1, GroupLasso
 
 Array = np.ndarray
 Solver = Callable[[Problem], Array]
-COLUMNS = ("problem", "rows", "columns", "nonzeros", "solver", "seconds", "ratio", "residual", "active", "MB", "note")
+COLUMNS = (
+    *("problem", "rows", "columns", "nonzeros", "solver", "seconds", "ratio"),
+    *("residual", "excess", "active", "MB", "note"),
+)
 PACKAGES = ("numpy", "scipy", "numba", "skglm", "celer", "scikit-learn", "cvxpy", "clarabel")
 
 
@@ -134,6 +138,7 @@ def row(name: str, problem: Problem, solver: str, seconds: float, memory: float,
         "seconds": round(seconds, 3),
         "ratio": 1.0,
         "residual": f"{proof.residual.max():.1e}",
+        "excess": problem.value(w),
         "active": int((proof.codes > 0).sum()),
         "MB": round(memory),
         "note": "",
@@ -160,6 +165,9 @@ def compare(name: str, problem: Problem, solvers: dict[str, Solver], repeats: in
         if found[-1]["seconds"] != "":
             found[-1]["ratio"] = round(float(str(found[-1]["seconds"])) / float(str(found[0]["seconds"])), 2)
         print(*found[-1].values(), sep=", ", file=sys.stderr, flush=True)
+    lowest = min(float(str(r["excess"])) for r in found if r["excess"] != "")
+    for r in found:
+        r["excess"] = "" if r["excess"] == "" else f"{float(str(r['excess'])) - lowest:.1e}"
     return found
 
 
@@ -196,6 +204,8 @@ def growth(full: bool, repeats: int) -> list[dict[str, object]]:
             print(*part[-1].values(), sep=", ", file=sys.stderr, flush=True)
         x = [float(str(r["nonzeros" if axis != "columns" else "columns"])) for r in part]
         slope = np.polyfit(np.log(x), np.log([float(str(r["seconds"])) for r in part]), 1)[0]
+        for r in part:
+            r["excess"] = ""
         part[-1]["note"] = f"slope {slope:.2f} against {'columns' if axis == 'columns' else 'nonzeros'}"
         found += part
     return found

@@ -171,7 +171,7 @@ def _solution(
     status = certificate.status
     gap = float("inf")
     if form is not None and best is not None:
-        gap = dual_point(problem, form, best.w, best.margins).gap
+        gap = dual_point(problem, form, best.w, best.margins, best.gradient).gap
         curvature = partial(form_curvature, problem, form, w.reshape(-1))
         if status == "certified" and _tiny(problem, form, w):
             status = "degenerate"

@@ -38,12 +38,17 @@ class DualPoint:
     gap: float
 
 
-def dual_point(problem: Problem, form: Form, w: Array, margins: Array | None = None) -> DualPoint:
-    """Return the dual point of a flat w; its gap is +inf where the scaled residuals are not dual feasible."""
+def dual_point(
+    problem: Problem, form: Form, w: Array, margins: Array | None = None, gradient: Array | None = None
+) -> DualPoint:
+    """Return the dual point of a flat w; its gap is +inf where the scaled residuals are not dual feasible.
+
+    `margins` and the flat `gradient` of f at w save their computation where they are known.
+    """
     margins = problem.margins(w.reshape(problem.shape)) if margins is None else margins
-    u = problem.loss.derivative(margins, problem.y)
-    u = _without_free(problem, form, u)
-    v = problem.adjoint(u).ravel()
+    residuals = problem.loss.derivative(margins, problem.y)
+    u = _without_free(problem, form, residuals)
+    v = gradient if u is residuals and gradient is not None else problem.adjoint(u).ravel()
     ridge = bool(form.ridge.any())
     s = 1.0 if ridge else _scale(form, v)
     conjugate = problem.loss.conjugate(s * u, problem.y).mean()

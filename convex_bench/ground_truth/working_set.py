@@ -13,7 +13,7 @@ from convex_bench.ground_truth.model_step import minimize_model, newton_only
 from convex_bench.ground_truth.quadratic import ColumnModel, GramModel
 
 Array = np.ndarray
-DENSE = 2500  # coordinates up to which the Hessian of a working set is formed
+DENSE, SPARSE = 2500, 1000  # coordinates up to which the Hessian of a working set is formed, by the kind of rows
 FIRST = 100  # coordinates of the first working set
 GOAL = 1e-14  # the loop goes on to here while it makes progress
 STALL = 4  # iterations without halving the residual that end it
@@ -63,7 +63,7 @@ def choose(form: Form, at: Iterate, tol: float) -> Array:
 def model_at(smooth: Smooth, form: Form, at: Iterate, groups: Array) -> tuple[Array, Any]:
     """Return (flat coordinates of `groups`, the quadratic model of f + ridge on them)."""
     coords, arrays = restrict(form, groups)
-    kind = GramModel if len(coords) <= DENSE else ColumnModel
+    kind = GramModel if len(coords) <= (SPARSE if smooth.sparse else DENSE) else ColumnModel
     g = at.gradient[coords] + form.ridge[coords] * at.w[coords]
     P = smooth.curvature(at.margins)
     return coords, kind(smooth, coords, P, form.ridge[coords], g, at.w[coords], arrays)

@@ -299,7 +299,7 @@ def test_unpenalized_groups_stay_in():
 def test_more_active_coordinates_than_a_dense_hessian_takes(monkeypatch):
     X, y = data(n=400, p=120, seed=8)
     X[np.abs(X) < 0.8] = 0.0
-    monkeypatch.setattr("convex_bench.ground_truth.working_set.DENSE", 10)
+    monkeypatch.setattr("convex_bench.ground_truth.working_set.SPARSE", 10)
     for loss, labels in (("logistic", y), ("multinomial", (y > 0) + 1 * (X[:, 7] > 0))):
         for penalty in (L1(1.0), GroupLasso(1.0, groups=np.arange(120) // 6)):
             problem = Problem(sparse.csr_array(X), labels, loss, penalty, intercept=True)
