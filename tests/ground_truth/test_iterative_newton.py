@@ -94,9 +94,9 @@ def test_conjugate_gradients_reach_the_accuracy_asked_for():
 def test_more_than_two_thousand_active_coordinates():
     X = rows(4000, 2400, 0.01)
     random = np.random.default_rng(5)
-    y = np.sign(X @ random.choice([-3.0, 3.0], 2400) + 0.1 * random.standard_normal(4000))
-    problem = Problem(X, y, regularizer=L1(1.0))
-    problem = problem.with_lam(0.005 * problem.lambda_max())
+    y = X @ random.choice([-3.0, 3.0], 2400) + random.standard_normal(4000)
+    problem = Problem(X, y, "squared", regularizer=L1(1.0))
+    problem = problem.with_lam(0.02 * problem.lambda_max())
     solution = solve(problem)
     assert solution.active > 2000
     again = certify(solution.w, problem.gradient(solution.w), problem.regularizer)
