@@ -20,6 +20,7 @@ import warnings
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from scipy import sparse
@@ -34,6 +35,7 @@ from manifold_id.regularizers import L1, GroupLasso
 
 Array = np.ndarray
 Solver = Callable[[Problem], Array]
+Row = dict[str, Any]
 COLUMNS = (
     *("problem", "rows", "columns", "nonzeros", "solver", "seconds", "ratio"),
     *("residual", "excess", "active", "MB", "note"),
@@ -126,7 +128,7 @@ def timed(solver: Solver, problem: Problem, repeats: int) -> tuple[float, float,
     return best, peak() - before, np.asarray(w, dtype=np.float64).reshape(problem.shape)
 
 
-def row(name: str, problem: Problem, solver: str, seconds: float, memory: float, w: Array) -> dict[str, object]:
+def row(name: str, problem: Problem, solver: str, seconds: float, memory: float, w: Array) -> Row:
     proof = certify(w, problem.gradient(w), problem.regularizer)
     stored = problem.X.nnz if sparse.issparse(problem.X) else problem.X.size
     return {
@@ -145,13 +147,13 @@ def row(name: str, problem: Problem, solver: str, seconds: float, memory: float,
     }
 
 
-def compare(name: str, problem: Problem, solvers: dict[str, Solver], repeats: int) -> list[dict[str, object]]:
+def compare(name: str, problem: Problem, solvers: dict[str, Solver], repeats: int) -> list[Row]:
     """Return one row for each solver; ratio is its time over ours. What a peer refuses is said in its note."""
     by_columns(problem)
     problem.lipschitz()  # FISTA's step, before the clock starts
     small = Problem(problem.X[:200], problem.y[:200], regularizer=problem.penalty)
     small = small.with_lam(0.3 * small.lambda_max())
-    found: list[dict[str, object]] = []
+    found: list[Row] = []
     for label, solver in solvers.items():
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # "did not converge": the residual says how far it came
@@ -163,11 +165,11 @@ def compare(name: str, problem: Problem, solvers: dict[str, Solver], repeats: in
                 text = {"problem": name, "solver": label, "note": f"refuses: {str(error).splitlines()[0][:120]}"}
                 found.append(dict.fromkeys(COLUMNS, "") | text)
         if found[-1]["seconds"] != "":
-            found[-1]["ratio"] = round(float(str(found[-1]["seconds"])) / float(str(found[0]["seconds"])), 2)
+            found[-1]["ratio"] = round(found[-1]["seconds"] / found[0]["seconds"], 2)
         print(*found[-1].values(), sep=", ", file=sys.stderr, flush=True)
-    lowest = min(float(str(r["excess"])) for r in found if r["excess"] != "")
+    lowest = min(r["excess"] for r in found if r["excess"] != "")
     for r in found:
-        r["excess"] = "" if r["excess"] == "" else f"{float(str(r['excess'])) - lowest:.1e}"
+        r["excess"] = "" if r["excess"] == "" else f"{r['excess'] - lowest:.1e}"
     return found
 
 
@@ -186,7 +188,7 @@ def dense_problem(rows: int, columns: int) -> Problem:
     return problem.with_lam(0.1 * problem.lambda_max())
 
 
-def growth(full: bool, repeats: int) -> list[dict[str, object]]:
+def growth(full: bool, repeats: int) -> list[Row]:
     """Return our time while rows, columns or nonzeros of a row grow alone; the note has the log-log slope."""
     n, d = (50_000, 47_000) if full else (5_000, 10_000)
     sweeps = {
@@ -199,11 +201,11 @@ def growth(full: bool, repeats: int) -> list[dict[str, object]]:
     for axis, sizes in sweeps.items():
         part = []
         for size in sizes:
-            problem = text_problem(**size, group=False, ratio=0.1)  # type: ignore[arg-type]
+            problem = text_problem(**size, group=False, ratio=0.1)
             part.append(row(f"growth in {axis}", problem, "ours", *timed(ours, problem, repeats)))
             print(*part[-1].values(), sep=", ", file=sys.stderr, flush=True)
-        x = [float(str(r["nonzeros" if axis != "columns" else "columns"])) for r in part]
-        slope = np.polyfit(np.log(x), np.log([float(str(r["seconds"])) for r in part]), 1)[0]
+        x = [r["columns" if axis == "columns" else "nonzeros"] for r in part]
+        slope = np.polyfit(np.log(x), np.log([r["seconds"] for r in part]), 1)[0]
         for r in part:
             r["excess"] = ""
         part[-1]["note"] = f"slope {slope:.2f} against {'columns' if axis == 'columns' else 'nonzeros'}"
@@ -211,7 +213,7 @@ def growth(full: bool, repeats: int) -> list[dict[str, object]]:
     return found
 
 
-def rows(full: bool = False, repeats: int = 3) -> list[dict[str, object]]:
+def rows(full: bool = False, repeats: int = 3) -> list[Row]:
     """Return the whole table; the small one takes about two minutes, the full one about half an hour."""
     n, d = (200_000, 47_000) if full else (10_000, 10_000)
     l1: dict[str, Solver] = {
