@@ -238,9 +238,11 @@ def rows(full: bool = False, repeats: int = 3) -> list[Row]:
         found = compare(
             "dense l1, lam_max / 10", dense_problem(*((2000, 1000) if full else (500, 250))), small, repeats
         )
-        for ratio in (0.1, 0.01):
-            found += compare(f"sparse l1, lam_max {ratio}", text_problem(n, d, False, ratio), l1, repeats)
-            found += compare(f"sparse groups of 10, lam_max {ratio}", text_problem(n, d, True, ratio), groups, repeats)
+        found += compare("sparse l1, lam_max / 10", text_problem(n, d, False, 0.1), l1, repeats)
+        found += compare("sparse groups of 10, lam_max / 10", text_problem(n, d, True, 0.1), groups, repeats)
+        few = {name: l1[name] for name in ("ours", "scikit-learn liblinear")}  # skglm: minutes with this much active
+        found += compare("sparse l1, lam_max / 100", text_problem(n, d, False, 0.01), few, repeats)
+        found += compare("sparse groups of 10, lam_max / 100", text_problem(n, d, True, 0.01), {"ours": ours}, repeats)
         return found + growth(full, repeats)
 
 
