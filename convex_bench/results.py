@@ -116,6 +116,8 @@ class Results:
         `structure` adds what the change logs of the iterate say there: the number of active atoms, and precision and
         recall of their set against the certified one; runs of problems without a stored solution are left out.
         """
+        import pandas as pd
+
         if not structure:
             return self._curves.copy()
         solutions, logs, parts = self.solutions(), self.traces(), []
