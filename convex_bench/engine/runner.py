@@ -14,6 +14,7 @@ import numpy as np
 
 from convex_bench.engine import kernel as K
 from convex_bench.engine.layout import lay_out
+from convex_bench.engine.lazy_choice import applies, pays
 from convex_bench.engine.oracle import check_batch, iterate
 from convex_bench.engine.recursions import RECURSIONS, Recursion
 from convex_bench.engine.sampling import stream
@@ -115,6 +116,10 @@ def run(
     if recursion is None or separable is None or not _compiled(recursion, separable):
         return [_pure(problem, method, s, batch_size, replacement, start, marks, reference, report) for s in seeds]
     compiled = (problem, method, recursion, separable)
+    if applies(problem, method, separable, start) and pays(problem, separable, batch_size):
+        from convex_bench.engine.lazy import run_lazy  # imports this module, and compiles what few runs need
+
+        return run_lazy(*compiled, seeds, batch_size, replacement, start, marks, reference, threads, report)
     return _run_compiled(*compiled, seeds, batch_size, replacement, start, marks, reference, threads, report)
 
 

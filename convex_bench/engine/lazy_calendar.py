@@ -1,0 +1,95 @@
+"""A calendar of the groups that may change without being touched: one list a step, over one block of steps.
+
+A group is in at most one valid entry, that of its `due` step; entries that were overtaken stay in their list and are
+passed over. What lies beyond the block is left out: the calendar is filled anew, from the state alone, at the start of
+every call of a loop, and so holds no memory of earlier blocks.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numba import njit
+
+NEVER = np.iinfo(np.int64).max
+SLACK = 1e-12  # relative: an entry may come due a step too early by rounding, never too late
+
+
+class Calendar(NamedTuple):
+    """The lists, linked: `heads[i]` is the first entry of step base + 1 + i, -1 where there is none.
+
+    `links` and `groups` hold the next entry and the group of each entry, `due` the step of each group's valid entry
+    (NEVER where it has none), `count` the number of entries.
+    """
+
+    heads: np.ndarray  # (steps of a block,) int32
+    links: np.ndarray  # (capacity,) int32
+    groups: np.ndarray  # (capacity,) int32
+    due: np.ndarray  # (groups,) int64
+    count: np.ndarray  # (1,) int64
+
+
+def calendar(block: int, groups: int) -> Calendar:
+    """Return an empty calendar for blocks of at most `block` steps."""
+    capacity = 4 * groups + (1 << 14)
+    lists = (np.empty(block, np.int32), np.empty(capacity, np.int32), np.empty(capacity, np.int32))
+    return Calendar(*lists, np.full(groups, NEVER), np.zeros(1, np.int64))
+
+
+@njit(cache=True, nogil=True)
+def clear(calendar):
+    """Empty the calendar."""
+    calendar.heads[:] = -1
+    calendar.due[:] = NEVER
+    calendar.count[0] = 0
+
+
+@njit(cache=True, nogil=True)
+def enter(calendar, base, g, step):
+    """Enter group g at a step of the block in place of the entry it has."""
+    e = calendar.count[0]
+    calendar.groups[e] = g
+    calendar.links[e] = calendar.heads[step - base - 1]
+    calendar.heads[step - base - 1] = e
+    calendar.due[g] = step
+    calendar.count[0] = e + 1
+
+
+@njit(cache=True, nogil=True)
+def first_step(clock, base, t, key):
+    """Return the first step after t at which the increasing clock reaches `key`, up to rounding; NEVER if none does."""
+    low, high = t - base, clock.shape[0]
+    if low >= high or clock[high - 1] < key * (1.0 - SLACK):
+        return NEVER
+    while low < high:
+        middle = (low + high) >> 1
+        if clock[middle] < key * (1.0 - SLACK):
+            low = middle + 1
+        else:
+            high = middle
+    return base + 1 + low
+
+
+@njit(cache=True, nogil=True)
+def enter_by_clock(calendar, clock, base, t, g, key):
+    """Enter group g where the clock reaches `key`, unless it has an earlier entry, which will look again."""
+    if clock[clock.shape[0] - 1] < key * (1.0 - SLACK):
+        return
+    due = calendar.due[g]
+    if due == NEVER or clock[due - base - 1] >= key * (1.0 - SLACK):
+        step = first_step(clock, base, t, key)
+        if step < due:
+            enter(calendar, base, g, step)
+
+
+@njit(cache=True, nogil=True)
+def log_change(t, atom, new, steps, atoms, news, count):
+    """Add a change to a log whose changes of one step are in the order of the atoms; return the new count."""
+    at = count
+    while at > 0 and steps[at - 1] == t and atoms[at - 1] > atom:
+        atoms[at], news[at] = atoms[at - 1], news[at - 1]
+        at -= 1
+    steps[count] = t
+    atoms[at], news[at] = atom, new
+    return count + 1
