@@ -26,7 +26,7 @@ import numpy as np
 from convex_bench.engine import kernel as K
 from convex_bench.engine import lazy_averaging as averaging
 from convex_bench.engine import lazy_descent as descent
-from convex_bench.engine.lazy_calendar import Calendar, calendar
+from convex_bench.engine.lazy_calendar import Calendar, Log, calendar, log
 from convex_bench.engine.lazy_choice import AVERAGING
 from convex_bench.engine.layout import Layout, lay_out
 from convex_bench.engine.recursions import Recursion
@@ -51,32 +51,29 @@ class _Seed:
     rows: np.ndarray
     calendar: Calendar
     touched: np.ndarray
-    logs: tuple[tuple[np.ndarray, ...], tuple[np.ndarray, ...]]  # of w and of z
+    logs: tuple[Log, Log]  # of w and of z
     counts: np.ndarray
     t: int = 0
     changes: tuple[list, list] = field(default_factory=lambda: ([], []))
 
     @property
     def tools(self) -> tuple:
-        """What every kernel takes besides the problem and the coefficients."""
+        """What every kernel takes besides the problem and the coefficients, but for its logs."""
         return (*self.stream, self.rows, self.state, self.calendar, self.touched)
 
     def empty_logs(self) -> None:
-        """Move what the logs hold into `changes`."""
-        for log, count, changes in zip(self.logs, self.counts, self.changes, strict=True):
+        """Move what the logs hold into `changes`, those of one step in the order of the atoms."""
+        for full, count, changes in zip(self.logs, self.counts, self.changes, strict=True):
             if count:
-                changes.append(tuple(a[:count].copy() for a in log))
+                order = np.lexsort((full.atom[:count], full.step[:count]))
+                changes.append(tuple(a[order] for a in full))
         self.counts[:] = 0
 
     def trace(self, which: int, initial: np.ndarray) -> Trace:
         """Return one point's log as a Trace."""
-        parts = [_log(0), *self.changes[which]]
+        parts = [log(0), *self.changes[which]]
         step, atom, new = (np.concatenate(part) for part in zip(*parts, strict=True))
         return Trace(initial=initial, step=step, atom=atom, new=new, steps=self.t)
-
-
-def _log(capacity: int) -> tuple[np.ndarray, ...]:
-    return tuple(np.empty(capacity, kind) for kind in (np.int64, np.int32, np.int8))
 
 
 class _Loop:
@@ -86,37 +83,35 @@ class _Loop:
         data, indices, indptr, _, n, _, _, y, loss = layout.data
         shape, self.gptr, _, self.lam, self.code, self.p0, _, _, _, self.free = layout.penalty
         gof = np.repeat(np.arange(len(self.lam), dtype=np.int32), np.diff(self.gptr))
-        self.rows = (data, indices.astype(np.int32), indptr, n, y, loss, gof, self.gptr, self.lam, self.free)
         self.entries = shape == K.ENTRIES
+        self.rows = (data, indices.astype(np.int32), indptr, n, y, loss, gof, self.gptr, self.entries)
         self.size, self.n = layout.size, n
 
 
 class _Averaging(_Loop):
     """RMDA, RDA and SDA."""
 
-    def __init__(self, layout: Layout, c: float, two_points: bool, steps: int) -> None:
+    def __init__(self, layout: Layout, c: float, steps: int) -> None:
         super().__init__(layout)
-        self.two_points = two_points
         self.c, self.tables = c, averaging.powers(1.0 - c, steps + 1)
-        self.flags = (self.entries, self.code == 6, self.p0 if self.code == 1 else 0.0)
+        self.flags = (self.code == 6, self.p0 if self.code == 1 else 0.0)
 
     def start(self, w: np.ndarray, codes: np.ndarray) -> averaging.Averages:
-        return averaging.averages(self.size, codes, self.free)
+        return averaging.averages(self.size, self.lam, self.free)
 
     def advance(self, coef: np.ndarray, base: int, stop: int, seed: _Seed) -> None:
         table = np.ascontiguousarray(coef[:, [K.VG, K.PV, K.STEP]])
         clock = -table[:, 2] / table[:, 1]
         fixed = (*self.rows, *self.flags, table, clock, self.c, *self.tables, base)
         while seed.t < stop:
-            logs = (self.two_points, *seed.logs[0], *seed.logs[1], seed.counts)
-            seed.t = averaging.advance(*fixed, seed.t, stop, *seed.tools, *logs)
+            seed.t = averaging.advance(*fixed, seed.t, stop, *seed.tools, *seed.logs, seed.counts)
             seed.empty_logs()
 
     def points(self, coef: np.ndarray, seed: _Seed) -> tuple[np.ndarray, np.ndarray]:
         """Return w and the estimate d at the last step done, whose row of coefficients is given."""
         w = np.empty(self.size)
-        averaging.materialize(seed.state, seed.t, self.gptr, self.lam, *self.tables, w)
-        return w, coef[K.EST] * seed.state.v
+        averaging.materialize(seed.state, seed.t, self.gptr, *self.tables, w)
+        return w, coef[K.EST] * seed.state.x[:, averaging.V]
 
 
 class _Descent(_Loop):
@@ -128,29 +123,29 @@ class _Descent(_Loop):
         self.layout = layout
 
     def start(self, w: np.ndarray, codes: np.ndarray) -> descent.Descent:
-        state = descent.descent(w, codes, self.free, self.gptr, self.n if self.saga else 1)
+        state = descent.descent(w, codes, self.lam, self.free, self.gptr, self.n if self.saga else 1)
         if self.saga:
             point = self.layout.restore(w[None], self.problem.shape)[0]
-            state.mu[:] = self.layout.flatten(self.problem.gradient(point))
+            state.x[:, descent.MU] = self.layout.flatten(self.problem.gradient(point))
             state.table[:] = self.problem.loss.derivative(self.problem.margins(point), self.problem.y)
-            descent.foresee(state, self.lam, self.free, self.lr)
+            descent.foresee(state, self.lr)
         return state
 
     def advance(self, coef: np.ndarray, base: int, stop: int, seed: _Seed) -> None:
         state = seed.state
         if base % _BLOCK == 0 and not self.saga:
-            descent.rebase(state, base, self.gptr, self.lam)
+            descent.rebase(state, base, self.gptr)
         lrs = np.ascontiguousarray(coef[:, K.STEP])
         clock = np.cumsum(np.concatenate([state.total, lrs]))[1:]
-        fixed = (*self.rows, self.entries, lrs, clock, self.saga, base)
+        fixed = (*self.rows, lrs, clock, self.saga, base)
         while seed.t < stop:
-            seed.t = descent.advance(*fixed, seed.t, stop, *seed.tools, *seed.logs[1], seed.counts[1:])
+            seed.t = descent.advance(*fixed, seed.t, stop, *seed.tools, seed.logs[1], seed.counts)
             seed.empty_logs()
 
     def points(self, coef: np.ndarray, seed: _Seed) -> tuple[np.ndarray, np.ndarray]:
         """Return w and the estimate d at the last step done."""
         w = np.empty(self.size)
-        descent.materialize(seed.state, seed.t, self.gptr, self.lam, self.lr, self.saga, w)
+        descent.materialize(seed.state, seed.t, self.gptr, self.lr, self.saga, w)
         return w, seed.state.d
 
 
@@ -186,13 +181,13 @@ def run_lazy(
     two_points = recursion.two_points(method)
     last = int(marks[-1])
     if type(method) in AVERAGING:
-        loop: Any = _Averaging(layout, float(getattr(method, "momentum", 1.0)), two_points, last)
+        loop: Any = _Averaging(layout, float(getattr(method, "momentum", 1.0)), last)
     else:
         loop = _Descent(layout, problem, method.lr if type(method) is ProxSAGA else None)
 
     def fresh(seed: int) -> _Seed:
         state, groups = loop.start(layout.flatten(start), codes), len(codes)
-        logs = _log(max(_LOG, 4 * groups) if two_points else 0), _log(max(_LOG, 4 * groups))
+        logs = log(max(_LOG, 4 * groups) if two_points else groups), log(max(_LOG, 4 * groups))
         own = (stream(seed, problem.n, replacement), np.zeros(batch_size, np.int64), calendar(_BLOCK, groups))
         return _Seed(state, *own, np.empty(groups, np.int32), logs, np.zeros(2, np.int64))
 

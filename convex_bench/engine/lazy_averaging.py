@@ -31,27 +31,28 @@ _MATH = {"reassoc", "nsz", "contract"}
 _SPLIT = 10  # powers of 1 - c are products from two tables: of up to 2^10, and of multiples of 2^10
 
 
-class Averages(NamedTuple):
-    """The state of one seed. Per group: `since`, the step that w is brought up to, with A and B there."""
+# Records lie together, for a touched group should cost few cache lines. Columns of the coordinates:
+V, W = range(2)
+# and of the groups: the step that w is brought up to, A and B there, |V_g| where z_g is active, lam, whether z_g is
+# active (ALWAYS: free) and w_g is, the step at which w_g underflows to zero
+SINCE, A, B, NORM, LAM, ON, ON_W, FADE = range(8)
+ALWAYS = 2.0
 
-    v: np.ndarray  # (size,)
-    w: np.ndarray  # (size,)
-    since: np.ndarray  # (groups,) int64
-    a: np.ndarray  # (groups,) A at `since`
-    b: np.ndarray  # (groups,) B at `since`
-    norm: np.ndarray  # (groups,) |V_g|, where z_g is active
-    fade: np.ndarray  # (groups,) int64: the step at which w_g underflows to zero
-    on: np.ndarray  # (groups,) int8: whether z_g is active
-    on_w: np.ndarray  # (groups,) int8: whether w_g is
+
+class Averages(NamedTuple):
+    """The state of one seed."""
+
+    x: np.ndarray  # (size, 2)
+    r: np.ndarray  # (groups, 8)
     sums: np.ndarray  # (2,) A and B at the last step
 
 
-def averages(size: int, codes: np.ndarray, free: np.ndarray) -> Averages:
-    """Return the state at w = 0; `codes` are the structure there, and free groups count as active."""
-    groups = len(codes)
-    on = np.where(free, 1, codes).astype(np.int8)
-    numbers = np.zeros(groups), np.zeros(groups), np.zeros(groups), np.full(groups, NEVER)
-    return Averages(np.zeros(size), np.zeros(size), np.full(groups, -1), *numbers, on, on.copy(), np.zeros(2))
+def averages(size: int, lam: np.ndarray, free: np.ndarray) -> Averages:
+    """Return the state at w = 0."""
+    r = np.zeros((len(lam), 8))
+    r[:, SINCE], r[:, LAM], r[:, FADE] = -1, lam, np.inf
+    r[:, ON] = r[:, ON_W] = np.where(free, ALWAYS, 0)
+    return Averages(np.zeros((size, 2)), r, np.zeros(2))
 
 
 def powers(base: float, steps: int) -> tuple[np.ndarray, np.ndarray]:
@@ -69,35 +70,33 @@ def slope(loss, m, y):
 
 
 @njit(cache=True, nogil=True)
-def _factors(s, g, n, lam, fine, coarse):
+def _factors(s, group, n, fine, coarse):
     """Return (p, f) such that w_g becomes p w_g - f V_g over n steps in which nothing touches it."""
     p = fine[n & ((1 << _SPLIT) - 1)] * coarse[n >> _SPLIT]
-    if not s.on[g]:
+    if group[ON] == 0.0:
         return p, 0.0
-    f = s.sums[0] - p * s.a[g]
-    if lam > 0.0:
-        f -= lam / s.norm[g] * (s.sums[1] - p * s.b[g])
+    f = s.sums[0] - p * group[A]
+    if group[LAM] > 0.0:
+        f -= group[LAM] / group[NORM] * (s.sums[1] - p * group[B])
     return p, f
 
 
 @njit(cache=True, nogil=True)
-def _catch_up(s, g, t, gptr, lam, fine, coarse):
+def _catch_up(s, g, t, start, stop, fine, coarse):
     """Bring w_g to step t."""
-    if s.on[g] or s.on_w[g]:
-        p, f = _factors(s, g, t - s.since[g], lam, fine, coarse)
-        for j in range(gptr[g], gptr[g + 1]):
-            s.w[j] = p * s.w[j] - f * s.v[j]
-    s.since[g], s.a[g], s.b[g] = t, s.sums[0], s.sums[1]
+    group = s.r[g]
+    if group[ON] + group[ON_W] != 0.0:
+        p, f = _factors(s, group, t - int(group[SINCE]), fine, coarse)
+        for j in range(start, stop):
+            s.x[j, W] = p * s.x[j, W] - f * s.x[j, V]
+    group[SINCE], group[A], group[B] = t, s.sums[0], s.sums[1]
 
 
 @njit(cache=True, nogil=True)
-def _fading(s, g, t, gptr, c):
-    """Return the step at which w_g, brought to step t - 1 and from now on multiplied by 1 - c, underflows to zero."""
+def _fading(x, t, c):
+    """Return the step at which w_g underflows to zero: multiplied by 1 - c from step t on, x = max |w_g| before."""
     if c < 0.5:
-        return NEVER
-    x = 0.0
-    for j in range(gptr[g], gptr[g + 1]):
-        x = max(x, abs(s.w[j]))
+        return math.inf
     step = t - 1
     if x > 1e-290:
         jump = int(math.log(1e-290 / x) / math.log(1.0 - c))
@@ -106,55 +105,80 @@ def _fading(s, g, t, gptr, c):
     while x > 0.0:  # rounding as the ordinary loop does
         x = (1.0 - c) * x
         step += 1
-    return step
+    return float(step)
 
 
 @njit(cache=True, nogil=True, fastmath=_MATH)
-def _is_on(v, start, stop, scale, threshold, entries, sided):
+def _is_on(x, start, stop, scale, threshold, entries, sided):
     """Return (whether z_g is nonzero, |V_g|) for the point scale V_g: the ordinary loop's comparison."""
     if entries:
-        x = scale * v[start]
-        return (x if sided else abs(x)) - threshold > 0.0, abs(v[start])
+        a = scale * x[start, V]
+        return (a if sided else abs(a)) - threshold > 0.0, abs(x[start, V])
     square = 0.0
     for j in range(start, stop):
-        x = scale * v[j]
-        square += x * x
+        a = scale * x[j, V]
+        square += a * a
     return square > threshold * threshold, math.sqrt(square) / abs(scale)
 
 
 @njit(cache=True, nogil=True)
-def materialize(s, t, gptr, lam, fine, coarse, out):
+def materialize(s, t, gptr, fine, coarse, out):
     """Write w at step t, the last one done, into `out`; the state is not changed."""
-    for g in range(lam.shape[0]):
-        p, f = _factors(s, g, t - s.since[g], lam[g], fine, coarse)
+    for g in range(s.r.shape[0]):
+        p, f = _factors(s, s.r[g], t - int(s.r[g, SINCE]), fine, coarse)
         for j in range(gptr[g], gptr[g + 1]):
-            out[j] = p * s.w[j] - f * s.v[j]
+            out[j] = p * s.x[j, W] - f * s.x[j, V]
+
+
+@njit(cache=True, nogil=True)
+def _plan(s, calendar, clock, base, t):
+    """Fill the calendar of the steps after t."""
+    clear(calendar)
+    for g in range(s.r.shape[0]):
+        if s.r[g, ON] == 1.0 and s.r[g, LAM] > 0.0:
+            enter_by_clock(calendar, clock, base, t, g, s.r[g, NORM] / s.r[g, LAM])
+        elif t < s.r[g, FADE] <= base + clock.shape[0]:
+            enter(calendar, base, g, int(s.r[g, FADE]))
+
+
+@njit(cache=True, nogil=True)
+def _settle(s, g, t, start, stop, on, c, calendar, log_w, log_z, counts):
+    """Note that z_g has become active or zero at step t, and what w_g makes of it."""
+    group = s.r[g]
+    group[ON] = on
+    counts[1] = log_change(log_z, counts[1], t, g, on)
+    group[FADE], calendar.due[g] = math.inf, NEVER
+    if c == 1.0:
+        group[ON_W] = on
+        if not on:
+            s.x[start:stop, W] = 0.0
+    elif on and group[ON_W] == 0.0:
+        group[ON_W] = 1.0
+        counts[0] = log_change(log_w, counts[0], t, g, 1)
+    elif not on:
+        top = 0.0
+        for j in range(start, stop):
+            top = max(top, abs(s.x[j, W]))
+        group[FADE] = _fading(top, t, c)
 
 
 @njit(cache=True, nogil=True)
 def advance(
-    data, indices, indptr, n, y, loss,
-    gof, gptr, lam, free, entries, sided, ridge,
+    data, indices, indptr, n, y, loss, gof, gptr, entries, sided, ridge,
     coef, clock, c, fine, coarse, base, t, stop,
-    rng, order, rows, s, calendar, touched,
-    two_points, step_w, atom_w, new_w, step_z, atom_z, new_z, counts,
+    rng, order, rows, s, calendar, touched, log_w, log_z, counts,
 ):  # fmt: skip
     """Run steps t+1 .. stop of one seed in place; row i of `coef` = (vg, p, s) and of `clock` is step base + 1 + i.
 
     Returns the number of steps done in all: less than `stop` when a log or the calendar is full; call again then.
     """
-    size, groups = rows.shape[0], lam.shape[0]
+    size, groups = rows.shape[0], s.r.shape[0]
     slopes = np.empty(size)
-    clear(calendar)
-    for g in range(groups):
-        if s.on[g] and lam[g] > 0.0:
-            enter_by_clock(calendar, clock, base, t, g, s.norm[g] / lam[g])
-        elif s.on_w[g] and t < s.fade[g] <= base + clock.shape[0]:
-            enter(calendar, base, g, s.fade[g])
+    end = base + clock.shape[0]
+    _plan(s, calendar, clock, base, t)
     while t < stop:
         full = calendar.count[0] + 2 * groups > calendar.links.shape[0]
-        full = full or (two_points and counts[0] + groups > step_w.shape[0])
-        if full or counts[1] + groups > step_z.shape[0]:
+        if full or counts[0] + groups > log_w.step.shape[0] or counts[1] + groups > log_z.step.shape[0]:
             return t
         vg, scale, step = coef[t - base, 0], coef[t - base, 1], coef[t - base, 2]
         alpha = clock[t - base]
@@ -167,12 +191,12 @@ def advance(
             if calendar.due[g] != t:
                 continue
             calendar.due[g] = NEVER
-            if s.on[g]:
-                key = s.norm[g] / lam[g]
+            if s.r[g, ON] == 1.0:
+                key = s.r[g, NORM] / s.r[g, LAM]
                 if alpha < key * (1.0 - SLACK):  # V_g has grown since the entry was made
                     enter_by_clock(calendar, clock, base, t, g, key)
                     continue
-            _catch_up(s, g, t - 1, gptr, lam[g], fine, coarse)
+            _catch_up(s, g, t - 1, gptr[g], gptr[g + 1], fine, coarse)
             touched[many] = g
             many += 1
         draw(rng, order, n, rows)
@@ -180,42 +204,38 @@ def advance(
             m = 0.0
             for k in range(indptr[rows[q]], indptr[rows[q] + 1]):
                 j = indices[k]
-                g = gof[j]
-                if s.since[g] != t - 1:
-                    _catch_up(s, g, t - 1, gptr, lam[g], fine, coarse)
+                g = j if entries else gof[j]
+                if s.r[g, SINCE] != t - 1:
+                    if entries:
+                        _catch_up(s, j, t - 1, j, j + 1, fine, coarse)
+                    else:
+                        _catch_up(s, g, t - 1, gptr[g], gptr[g + 1], fine, coarse)
                     touched[many] = g
                     many += 1
-                m += data[k] * s.w[j]
+                m += data[k] * s.x[j, W]
             slopes[q] = vg * slope(loss, m, y[rows[q]]) / size
         for q in range(size):
             for k in range(indptr[rows[q]], indptr[rows[q] + 1]):
-                s.v[indices[k]] += data[k] * slopes[q]
+                s.x[indices[k], V] += data[k] * slopes[q]
         shrink = c / (1.0 + ridge * step)
         s.sums[0] = (1.0 - c) * s.sums[0] - shrink * scale
         s.sums[1] = (1.0 - c) * s.sums[1] + shrink * step
         for i in range(many):
             g = touched[i]
-            on, norm = _is_on(s.v, gptr[g], gptr[g + 1], scale, step * lam[g], entries, sided)
-            s.norm[g] = norm
-            if free[g]:
+            group = s.r[g]
+            if group[ON] == ALWAYS:
                 continue
-            if on != s.on[g]:
-                s.on[g] = on
-                counts[1] = log_change(t, g, on, step_z, atom_z, new_z, counts[1])
-                s.fade[g], calendar.due[g] = NEVER, NEVER
-                if two_points and on and not s.on_w[g]:
-                    s.on_w[g] = 1
-                    counts[0] = log_change(t, g, 1, step_w, atom_w, new_w, counts[0])
-                elif not on and c == 1.0:
-                    s.w[gptr[g] : gptr[g + 1]] = 0.0
-                elif not on:
-                    s.fade[g] = _fading(s, g, t, gptr, c)
-                    if t < s.fade[g] <= base + clock.shape[0]:
-                        enter(calendar, base, g, s.fade[g])
-            if on and lam[g] > 0.0:
-                enter_by_clock(calendar, clock, base, t, g, norm / lam[g])
-            elif s.on_w[g] and t >= s.fade[g]:
-                s.on_w[g] = 0
-                s.w[gptr[g] : gptr[g + 1]] = 0.0
-                counts[0] = log_change(t, g, 0, step_w, atom_w, new_w, counts[0])
+            start, last = (g, g + 1) if entries else (gptr[g], gptr[g + 1])
+            on, norm = _is_on(s.x, start, last, scale, step * group[LAM], entries, sided)
+            group[NORM] = norm
+            if on != (group[ON] != 0.0):
+                _settle(s, g, t, start, last, on, c, calendar, log_w, log_z, counts)
+                if t < group[FADE] <= end:
+                    enter(calendar, base, g, int(group[FADE]))
+            if on and group[LAM] > 0.0:
+                enter_by_clock(calendar, clock, base, t, g, norm / group[LAM])
+            elif t >= group[FADE]:
+                group[ON_W], group[FADE] = 0.0, math.inf
+                s.x[start:last, W] = 0.0
+                counts[0] = log_change(log_w, counts[0], t, g, 0)
     return t

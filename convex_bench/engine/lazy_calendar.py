@@ -83,13 +83,21 @@ def enter_by_clock(calendar, clock, base, t, g, key):
             enter(calendar, base, g, step)
 
 
+class Log(NamedTuple):
+    """Changes of structure: step, atom, its new code."""
+
+    step: np.ndarray  # (capacity,) int64
+    atom: np.ndarray  # (capacity,) int32
+    new: np.ndarray  # (capacity,) int8
+
+
+def log(capacity: int) -> Log:
+    """Return a log with room for `capacity` changes."""
+    return Log(np.empty(capacity, np.int64), np.empty(capacity, np.int32), np.empty(capacity, np.int8))
+
+
 @njit(cache=True, nogil=True)
-def log_change(t, atom, new, steps, atoms, news, count):
-    """Add a change to a log whose changes of one step are in the order of the atoms; return the new count."""
-    at = count
-    while at > 0 and steps[at - 1] == t and atoms[at - 1] > atom:
-        atoms[at], news[at] = atoms[at - 1], news[at - 1]
-        at -= 1
-    steps[count] = t
-    atoms[at], news[at] = atom, new
+def log_change(log, count, t, atom, new):
+    """Write change number `count`; return the new count."""
+    log.step[count], log.atom[count], log.new[count] = t, atom, new
     return count + 1

@@ -30,40 +30,32 @@ from convex_bench.engine.sampling import draw
 _MATH = {"reassoc", "nsz", "contract"}
 
 
-class Descent(NamedTuple):
-    """The state of one seed. Per group: `since`, the step that w is brought up to, and S there."""
+# Records lie together, for a touched group should cost few cache lines. Columns of the coordinates: w, the minibatch
+# gradient (in SAGA less mu; zero between steps), and SAGA's mu
+W, G, MU = range(3)
+# and of the groups: the step that w is brought up to, the last step that touched it, S and |w_g| at the former, lam,
+# whether w_g is active (ALWAYS: free), and for SAGA the step at which the entry changes if nothing touches it before
+SINCE, STAMP, S, NORM, LAM, ON, EVENT = range(7)
+ALWAYS = 2.0
 
-    w: np.ndarray  # (size,)
-    g: np.ndarray  # (size,) the minibatch gradient, in SAGA less mu; zero between steps
-    mu: np.ndarray  # (size,) SAGA: the table's mean
+
+class Descent(NamedTuple):
+    """The state of one seed."""
+
+    x: np.ndarray  # (size, 4)
+    r: np.ndarray  # (groups, 8)
     table: np.ndarray  # (n,) SAGA: the loss's derivative where each row was last seen
-    since: np.ndarray  # (groups,) int64
-    stamp: np.ndarray  # (groups,) int64: the last step that touched the group
-    s: np.ndarray  # (groups,) S at `since`
-    norm: np.ndarray  # (groups,) |w_g| at `since`
-    event: np.ndarray  # (groups,) int64, SAGA: the step at which the entry changes if it is not touched before
-    on: np.ndarray  # (groups,) int8: whether w_g is active
     total: np.ndarray  # (1,) S at the last step
     d: np.ndarray  # (size,) the estimate of the gradient at the last step of a call
 
 
-def descent(w: np.ndarray, codes: np.ndarray, free: np.ndarray, gptr: np.ndarray, rows: int) -> Descent:
-    """Return the state at w, whose structure is `codes`; free groups count as active."""
-    groups = len(codes)
-    return Descent(
-        w=w,
-        g=np.zeros_like(w),
-        mu=np.zeros_like(w),
-        table=np.zeros(rows),
-        since=np.zeros(groups, np.int64),
-        stamp=np.zeros(groups, np.int64),
-        s=np.zeros(groups),
-        norm=np.sqrt(np.add.reduceat(w * w, gptr[:-1])),
-        event=np.full(groups, NEVER),
-        on=np.where(free, 1, codes).astype(np.int8),
-        total=np.zeros(1),
-        d=np.zeros_like(w),
-    )
+def descent(w: np.ndarray, codes: np.ndarray, lam: np.ndarray, free: np.ndarray, gptr: np.ndarray, n: int) -> Descent:
+    """Return the state at w, whose structure is `codes`."""
+    x, r = np.zeros((len(w), 4)), np.zeros((len(lam), 8))
+    x[:, W] = w
+    r[:, NORM], r[:, LAM], r[:, EVENT] = np.sqrt(np.add.reduceat(w * w, gptr[:-1])), lam, np.inf
+    r[:, ON] = np.where(free, ALWAYS, codes)
+    return Descent(x, r, np.zeros(n), np.zeros(1), np.zeros(len(w)))
 
 
 @njit(cache=True, nogil=True)
@@ -99,104 +91,143 @@ def _drift(x, shift, threshold, n):
 def _next_change(x, shift, threshold, t):
     """Return the step at which x, at step t, may become or cease to be zero by itself."""
     if x == 0.0:
-        return t + 1 if abs(shift) > threshold else NEVER
+        return t + 1.0 if abs(shift) > threshold else math.inf
     speed = threshold + math.copysign(1.0, x) * shift
-    if speed <= 0.0:
-        return NEVER
-    k = _decline(abs(x), speed)
-    return t + int(k) + 1 if k < 1e18 else NEVER
+    return t + 1.0 + _decline(abs(x), speed) if speed > 0.0 else math.inf
 
 
 @njit(cache=True, nogil=True)
-def _catch_up(s, g, t, gptr, lam, lr, saga):
+def _shrinkage(s, group):
+    """Return |w_g| after the steps since the group was last brought up to date, proximal SGD's."""
+    return group[NORM] - group[LAM] * (s.total[0] - group[S])
+
+
+@njit(cache=True, nogil=True)
+def _catch_up(s, g, t, start, stop, lr, saga):
     """Bring w_g to step t."""
-    n = t - s.since[g]
-    if n == 0:
+    group = s.r[g]
+    n = t - group[SINCE]
+    if n == 0.0:
         return
-    s.since[g] = t
+    group[SINCE] = t
     if saga:
-        s.w[g] = _drift(s.w[g], lr * s.mu[g], lr * lam, float(n))
-    elif s.on[g] and lam > 0.0:
-        length = s.norm[g] - lam * (s.total[0] - s.s[g])
-        factor = length / s.norm[g]
-        for j in range(gptr[g], gptr[g + 1]):
-            s.w[j] *= factor
-        s.norm[g] = length
-    s.s[g] = s.total[0]
+        s.x[g, W] = _drift(s.x[g, W], lr * s.x[g, MU], lr * group[LAM], n)
+        return
+    if group[ON] == 1.0 and group[LAM] > 0.0:
+        length = _shrinkage(s, group)
+        factor = length / group[NORM]
+        for j in range(start, stop):
+            s.x[j, W] *= factor
+        group[NORM] = length
+    group[S] = s.total[0]
 
 
 @njit(cache=True, nogil=True, fastmath=_MATH)
-def _prox(s, g, start, stop, lr, threshold, entries):
-    """Take the step w_g <- prox(w_g - lr (g + mu)), empty g and return whether w_g is active."""
+def _prox(x, group, start, stop, lr, entries):
+    """Take the step w_g <- prox(w_g - lr (g + mu)), empty g, and return whether w_g is active."""
+    threshold = lr * group[LAM]
     if entries:
-        x = s.w[start] - lr * (s.mu[start] + s.g[start])
-        s.g[start] = 0.0
-        length = max(abs(x) - threshold, 0.0)
-        s.w[start], s.norm[g] = math.copysign(length, x), length
+        a = x[start, W] - lr * (x[start, MU] + x[start, G])
+        length = max(abs(a) - threshold, 0.0)
+        x[start, W], x[start, G], group[NORM] = math.copysign(length, a), 0.0, length
         return length > 0.0
     square = 0.0
     for j in range(start, stop):
-        x = s.w[j] - lr * s.g[j]
-        s.w[j], s.g[j] = x, 0.0
-        square += x * x
-    if square > threshold * threshold:
-        norm = math.sqrt(square)
-        length = norm - threshold
-        factor = length / norm
-        for j in range(start, stop):
-            s.w[j] *= factor
-        s.norm[g] = length
-        return length > 0.0
-    s.w[start:stop] = 0.0
-    s.norm[g] = 0.0
-    return False
+        a = x[j, W] - lr * x[j, G]
+        x[j, W], x[j, G] = a, 0.0
+        square += a * a
+    if not square > threshold * threshold:
+        x[start:stop, W] = 0.0
+        return False
+    norm = math.sqrt(square)
+    group[NORM] = norm - threshold
+    factor = group[NORM] / norm
+    for j in range(start, stop):
+        x[j, W] *= factor
+    return True
 
 
 @njit(cache=True, nogil=True)
-def rebase(s, t, gptr, lam):
+def rebase(s, t, gptr):
     """Bring proximal SGD's w to step t, the last one done, and S to zero, so that S keeps its digits."""
-    for g in range(lam.shape[0]):
-        _catch_up(s, g, t, gptr, lam[g], 0.0, False)
-    s.s[:] = 0.0
+    for g in range(s.r.shape[0]):
+        _catch_up(s, g, t, gptr[g], gptr[g + 1], 0.0, False)
+    s.r[:, S] = 0.0
     s.total[0] = 0.0
 
 
 @njit(cache=True, nogil=True)
-def materialize(s, t, gptr, lam, lr, saga, out):
+def materialize(s, t, gptr, lr, saga, out):
     """Write w at step t, the last one done, into `out`; the state is not changed."""
-    for g in range(lam.shape[0]):
-        n = t - s.since[g]
-        factor = 1.0
+    for g in range(s.r.shape[0]):
+        group = s.r[g]
         if saga:
-            out[g] = _drift(s.w[g], lr * s.mu[g], lr * lam[g], float(n))
+            out[g] = _drift(s.x[g, W], lr * s.x[g, MU], lr * group[LAM], t - group[SINCE])
             continue
-        if n > 0 and s.on[g] and lam[g] > 0.0:
-            factor = (s.norm[g] - lam[g] * (s.total[0] - s.s[g])) / s.norm[g]
+        factor = 1.0
+        if t > group[SINCE] and group[ON] == 1.0 and group[LAM] > 0.0:
+            factor = _shrinkage(s, group) / group[NORM]
         for j in range(gptr[g], gptr[g + 1]):
-            out[j] = factor * s.w[j]
+            out[j] = factor * s.x[j, W]
+
+
+@njit(cache=True, nogil=True)
+def foresee(s, lr):
+    """Fill in the steps at which SAGA's untouched entries first change, at step 0."""
+    for g in range(s.r.shape[0]):
+        if s.r[g, ON] != ALWAYS:
+            s.r[g, EVENT] = _next_change(s.x[g, W], lr * s.x[g, MU], lr * s.r[g, LAM], 0)
+
+
+@njit(cache=True, nogil=True)
+def _plan(s, calendar, clock, base, t, saga):
+    """Fill the calendar of the steps after t."""
+    clear(calendar)
+    for g in range(s.r.shape[0]):
+        group = s.r[g]
+        if saga:
+            if t < group[EVENT] <= base + clock.shape[0]:
+                enter(calendar, base, g, int(group[EVENT]))
+        elif group[ON] == 1.0 and group[LAM] > 0.0:
+            enter_by_clock(calendar, clock, base, t, g, group[S] + group[NORM] / group[LAM])
+
+
+@njit(cache=True, nogil=True)
+def _add_rows(data, indices, indptr, n, rows, fresh, saga, s):
+    """Add the minibatch's gradient to G; in SAGA the rows' new derivatives to the mean, and G less what that adds."""
+    size = rows.shape[0]
+    weights = np.empty(size)
+    for q in range(size):
+        weights[q] = (fresh[q] - s.table[rows[q]] if saga else fresh[q]) / size
+    for q in range(size):
+        i = rows[q]
+        learnt = 0.0
+        if saga:  # one by one: a minibatch may hold a row twice
+            learnt = (fresh[q] - s.table[i]) / n
+            s.table[i] = fresh[q]
+        for k in range(indptr[i], indptr[i + 1]):
+            j = indices[k]
+            s.x[j, G] += data[k] * (weights[q] - learnt)
+            if saga:
+                s.x[j, MU] += data[k] * learnt
 
 
 @njit(cache=True, nogil=True)
 def advance(
-    data, indices, indptr, n, y, loss, gof, gptr, lam, free, entries,
+    data, indices, indptr, n, y, loss, gof, gptr, entries,
     lrs, clock, saga, base, t, stop,
-    rng, order, rows, s, calendar, touched, steps, atoms, news, counts,
+    rng, order, rows, s, calendar, touched, log, counts,
 ):  # fmt: skip
     """Run steps t+1 .. stop of one seed in place; entry i of `lrs` and of `clock`, S, belongs to step base + 1 + i.
 
     Returns the number of steps done in all: less than `stop` when the log or the calendar is full; call again then.
     """
-    size, groups = rows.shape[0], lam.shape[0]
-    fresh, weights = np.empty(size), np.empty(size)
-    clear(calendar)
-    for g in range(groups):
-        if saga:
-            if t < s.event[g] <= base + clock.shape[0]:
-                enter(calendar, base, g, s.event[g])
-        elif s.on[g] and lam[g] > 0.0:
-            enter_by_clock(calendar, clock, base, t, g, s.s[g] + s.norm[g] / lam[g])
+    size, groups = rows.shape[0], s.r.shape[0]
+    fresh = np.empty(size)
+    end = base + clock.shape[0]
+    _plan(s, calendar, clock, base, t, saga)
     while t < stop:
-        if calendar.count[0] + 2 * groups > calendar.links.shape[0] or counts[0] + groups > steps.shape[0]:
+        if calendar.count[0] + 2 * groups > calendar.links.shape[0] or counts[1] + groups > log.step.shape[0]:
             return t
         lr, now = lrs[t - base], clock[t - base]
         entry = calendar.heads[t - base]
@@ -209,12 +240,12 @@ def advance(
                 continue
             calendar.due[g] = NEVER
             if not saga:
-                key = s.s[g] + s.norm[g] / lam[g]
+                key = s.r[g, S] + s.r[g, NORM] / s.r[g, LAM]
                 if now < key * (1.0 - SLACK):  # w_g has grown since the entry was made
                     enter_by_clock(calendar, clock, base, t, g, key)
                     continue
-            _catch_up(s, g, t - 1, gptr, lam[g], lr, saga)
-            s.stamp[g] = t
+            _catch_up(s, g, t - 1, gptr[g], gptr[g + 1], lr, saga)
+            s.r[g, STAMP] = t
             touched[many] = g
             many += 1
         draw(rng, order, n, rows)
@@ -222,51 +253,35 @@ def advance(
             m = 0.0
             for k in range(indptr[rows[q]], indptr[rows[q] + 1]):
                 j = indices[k]
-                g = gof[j]
-                if s.stamp[g] != t:
-                    _catch_up(s, g, t - 1, gptr, lam[g], lr, saga)
-                    s.stamp[g] = t
+                g = j if entries else gof[j]
+                if s.r[g, STAMP] != t:
+                    start, last = (g, g + 1) if entries else (gptr[g], gptr[g + 1])
+                    _catch_up(s, g, t - 1, start, last, lr, saga)
+                    s.r[g, STAMP] = t
                     touched[many] = g
                     many += 1
-                m += data[k] * s.w[j]
+                m += data[k] * s.x[j, W]
             fresh[q] = slope(loss, m, y[rows[q]])
-        for q in range(size):
-            weights[q] = (fresh[q] - s.table[rows[q]] if saga else fresh[q]) / size
-        for q in range(size):
-            i = rows[q]
-            learnt = 0.0
-            if saga:  # one by one: a minibatch may hold a row twice
-                learnt = (fresh[q] - s.table[i]) / n
-                s.table[i] = fresh[q]
-            for k in range(indptr[i], indptr[i + 1]):
-                if saga:
-                    s.mu[indices[k]] += data[k] * learnt
-                s.g[indices[k]] += data[k] * (weights[q] - learnt)
+        _add_rows(data, indices, indptr, n, rows, fresh, saga, s)
         if t == stop:
-            s.d[:] = s.mu + s.g
+            s.d[:] = s.x[:, MU] + s.x[:, G]
         for i in range(many):
             g = touched[i]
-            on = _prox(s, g, gptr[g], gptr[g + 1], lr, lr * lam[g], entries)
-            s.since[g], s.s[g] = t, now
-            if free[g]:
+            group = s.r[g]
+            start, last = (g, g + 1) if entries else (gptr[g], gptr[g + 1])
+            on = _prox(s.x, group, start, last, lr, entries)
+            group[SINCE], group[S] = t, now
+            if group[ON] == ALWAYS:
                 continue
-            if on != s.on[g]:
-                s.on[g], calendar.due[g] = on, NEVER
-                counts[0] = log_change(t, g, on, steps, atoms, news, counts[0])
+            if on != (group[ON] != 0.0):
+                group[ON], calendar.due[g] = on, NEVER
+                counts[1] = log_change(log, counts[1], t, g, on)
             if saga:
-                s.event[g] = _next_change(s.w[g], lr * s.mu[g], lr * lam[g], t)
+                group[EVENT] = _next_change(s.x[g, W], lr * s.x[g, MU], lr * group[LAM], t)
                 calendar.due[g] = NEVER
-                if s.event[g] <= base + clock.shape[0]:
-                    enter(calendar, base, g, s.event[g])
-            elif on and lam[g] > 0.0:
-                enter_by_clock(calendar, clock, base, t, g, now + s.norm[g] / lam[g])
+                if group[EVENT] <= end:
+                    enter(calendar, base, g, int(group[EVENT]))
+            elif on and group[LAM] > 0.0:
+                enter_by_clock(calendar, clock, base, t, g, now + group[NORM] / group[LAM])
         s.total[0] = now
     return t
-
-
-@njit(cache=True, nogil=True)
-def foresee(s, lam, free, lr):
-    """Fill in the steps at which SAGA's untouched entries first change, at step 0."""
-    for g in range(lam.shape[0]):
-        if not free[g]:
-            s.event[g] = _next_change(s.w[g], lr * s.mu[g], lr * lam[g], 0)
