@@ -24,7 +24,8 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
-from convex_bench.engine.lazy_calendar import NEVER, SLACK, clear, enter, enter_by_clock, log_change
+from convex_bench.engine.lazy_calendar import NEVER, SLACK, aligned, clear, enter, enter_by_clock, log_change
+from convex_bench.engine.prefetch import prefetch_rows
 from convex_bench.engine.sampling import draw
 
 _MATH = {"reassoc", "nsz", "contract"}
@@ -49,10 +50,10 @@ class Averages(NamedTuple):
 
 def averages(size: int, lam: np.ndarray, free: np.ndarray) -> Averages:
     """Return the state at w = 0."""
-    r = np.zeros((len(lam), 8))
+    r = aligned(len(lam), 8)
     r[:, SINCE], r[:, LAM], r[:, FADE] = -1, lam, np.inf
     r[:, ON] = r[:, ON_W] = np.where(free, ALWAYS, 0)
-    return Averages(np.zeros((size, 2)), r, np.zeros(2))
+    return Averages(aligned(size, 2), r, np.zeros(2))
 
 
 def powers(base: float, steps: int) -> tuple[np.ndarray, np.ndarray]:
@@ -70,26 +71,25 @@ def slope(loss, m, y):
 
 
 @njit(cache=True, nogil=True)
-def _factors(s, group, n, fine, coarse):
+def _factors(r, sums, g, n, fine, coarse):
     """Return (p, f) such that w_g becomes p w_g - f V_g over n steps in which nothing touches it."""
     p = fine[n & ((1 << _SPLIT) - 1)] * coarse[n >> _SPLIT]
-    if group[ON] == 0.0:
+    if r[g, ON] == 0.0:
         return p, 0.0
-    f = s.sums[0] - p * group[A]
-    if group[LAM] > 0.0:
-        f -= group[LAM] / group[NORM] * (s.sums[1] - p * group[B])
+    f = sums[0] - p * r[g, A]
+    if r[g, LAM] > 0.0:
+        f -= r[g, LAM] / r[g, NORM] * (sums[1] - p * r[g, B])
     return p, f
 
 
 @njit(cache=True, nogil=True)
-def _catch_up(s, g, t, start, stop, fine, coarse):
+def _catch_up(x, r, sums, g, t, start, stop, fine, coarse):
     """Bring w_g to step t."""
-    group = s.r[g]
-    if group[ON] + group[ON_W] != 0.0:
-        p, f = _factors(s, group, t - int(group[SINCE]), fine, coarse)
+    if r[g, ON] + r[g, ON_W] != 0.0:
+        p, f = _factors(r, sums, g, t - int(r[g, SINCE]), fine, coarse)
         for j in range(start, stop):
-            s.x[j, W] = p * s.x[j, W] - f * s.x[j, V]
-    group[SINCE], group[A], group[B] = t, s.sums[0], s.sums[1]
+            x[j, W] = p * x[j, W] - f * x[j, V]
+    r[g, SINCE], r[g, A], r[g, B] = t, sums[0], sums[1]
 
 
 @njit(cache=True, nogil=True)
@@ -124,42 +124,42 @@ def _is_on(x, start, stop, scale, threshold, entries, sided):
 @njit(cache=True, nogil=True)
 def materialize(s, t, gptr, fine, coarse, out):
     """Write w at step t, the last one done, into `out`; the state is not changed."""
-    for g in range(s.r.shape[0]):
-        p, f = _factors(s, s.r[g], t - int(s.r[g, SINCE]), fine, coarse)
+    x, r, sums = s
+    for g in range(r.shape[0]):
+        p, f = _factors(r, sums, g, t - int(r[g, SINCE]), fine, coarse)
         for j in range(gptr[g], gptr[g + 1]):
-            out[j] = p * s.x[j, W] - f * s.x[j, V]
+            out[j] = p * x[j, W] - f * x[j, V]
 
 
 @njit(cache=True, nogil=True)
-def _plan(s, calendar, clock, base, t):
+def _plan(r, calendar, clock, base, t):
     """Fill the calendar of the steps after t."""
     clear(calendar)
-    for g in range(s.r.shape[0]):
-        if s.r[g, ON] == 1.0 and s.r[g, LAM] > 0.0:
-            enter_by_clock(calendar, clock, base, t, g, s.r[g, NORM] / s.r[g, LAM])
-        elif t < s.r[g, FADE] <= base + clock.shape[0]:
-            enter(calendar, base, g, int(s.r[g, FADE]))
+    for g in range(r.shape[0]):
+        if r[g, ON] == 1.0 and r[g, LAM] > 0.0:
+            enter_by_clock(calendar, clock, base, t, g, r[g, NORM] / r[g, LAM])
+        elif t < r[g, FADE] <= base + clock.shape[0]:
+            enter(calendar, base, g, int(r[g, FADE]))
 
 
 @njit(cache=True, nogil=True)
-def _settle(s, g, t, start, stop, on, c, calendar, log_w, log_z, counts):
+def _settle(x, r, g, t, start, stop, on, c, calendar, log_w, log_z, counts):
     """Note that z_g has become active or zero at step t, and what w_g makes of it."""
-    group = s.r[g]
-    group[ON] = on
+    r[g, ON] = on
     counts[1] = log_change(log_z, counts[1], t, g, on)
-    group[FADE], calendar.due[g] = math.inf, NEVER
+    r[g, FADE], calendar.due[g] = math.inf, NEVER
     if c == 1.0:
-        group[ON_W] = on
+        r[g, ON_W] = on
         if not on:
-            s.x[start:stop, W] = 0.0
-    elif on and group[ON_W] == 0.0:
-        group[ON_W] = 1.0
+            x[start:stop, W] = 0.0
+    elif on and r[g, ON_W] == 0.0:
+        r[g, ON_W] = 1.0
         counts[0] = log_change(log_w, counts[0], t, g, 1)
     elif not on:
         top = 0.0
         for j in range(start, stop):
-            top = max(top, abs(s.x[j, W]))
-        group[FADE] = _fading(top, t, c)
+            top = max(top, abs(x[j, W]))
+        r[g, FADE] = _fading(top, t, c)
 
 
 @njit(cache=True, nogil=True)
@@ -172,10 +172,11 @@ def advance(
 
     Returns the number of steps done in all: less than `stop` when a log or the calendar is full; call again then.
     """
-    size, groups = rows.shape[0], s.r.shape[0]
+    x, r, sums = s
+    size, groups = rows.shape[0], r.shape[0]
     slopes = np.empty(size)
     end = base + clock.shape[0]
-    _plan(s, calendar, clock, base, t)
+    _plan(r, calendar, clock, base, t)
     while t < stop:
         full = calendar.count[0] + 2 * groups > calendar.links.shape[0]
         if full or counts[0] + groups > log_w.step.shape[0] or counts[1] + groups > log_z.step.shape[0]:
@@ -191,51 +192,51 @@ def advance(
             if calendar.due[g] != t:
                 continue
             calendar.due[g] = NEVER
-            if s.r[g, ON] == 1.0:
-                key = s.r[g, NORM] / s.r[g, LAM]
+            if r[g, ON] == 1.0:
+                key = r[g, NORM] / r[g, LAM]
                 if alpha < key * (1.0 - SLACK):  # V_g has grown since the entry was made
                     enter_by_clock(calendar, clock, base, t, g, key)
                     continue
-            _catch_up(s, g, t - 1, gptr[g], gptr[g + 1], fine, coarse)
+            _catch_up(x, r, sums, g, t - 1, gptr[g], gptr[g + 1], fine, coarse)
             touched[many] = g
             many += 1
         draw(rng, order, n, rows)
+        prefetch_rows(indices, indptr, rows, gof, entries, x, r)
         for q in range(size):
             m = 0.0
             for k in range(indptr[rows[q]], indptr[rows[q] + 1]):
                 j = indices[k]
                 g = j if entries else gof[j]
-                if s.r[g, SINCE] != t - 1:
+                if r[g, SINCE] != t - 1:
                     if entries:
-                        _catch_up(s, j, t - 1, j, j + 1, fine, coarse)
+                        _catch_up(x, r, sums, j, t - 1, j, j + 1, fine, coarse)
                     else:
-                        _catch_up(s, g, t - 1, gptr[g], gptr[g + 1], fine, coarse)
+                        _catch_up(x, r, sums, g, t - 1, gptr[g], gptr[g + 1], fine, coarse)
                     touched[many] = g
                     many += 1
-                m += data[k] * s.x[j, W]
+                m += data[k] * x[j, W]
             slopes[q] = vg * slope(loss, m, y[rows[q]]) / size
         for q in range(size):
             for k in range(indptr[rows[q]], indptr[rows[q] + 1]):
-                s.x[indices[k], V] += data[k] * slopes[q]
+                x[indices[k], V] += data[k] * slopes[q]
         shrink = c / (1.0 + ridge * step)
-        s.sums[0] = (1.0 - c) * s.sums[0] - shrink * scale
-        s.sums[1] = (1.0 - c) * s.sums[1] + shrink * step
+        sums[0] = (1.0 - c) * sums[0] - shrink * scale
+        sums[1] = (1.0 - c) * sums[1] + shrink * step
         for i in range(many):
             g = touched[i]
-            group = s.r[g]
-            if group[ON] == ALWAYS:
+            if r[g, ON] == ALWAYS:
                 continue
             start, last = (g, g + 1) if entries else (gptr[g], gptr[g + 1])
-            on, norm = _is_on(s.x, start, last, scale, step * group[LAM], entries, sided)
-            group[NORM] = norm
-            if on != (group[ON] != 0.0):
-                _settle(s, g, t, start, last, on, c, calendar, log_w, log_z, counts)
-                if t < group[FADE] <= end:
-                    enter(calendar, base, g, int(group[FADE]))
-            if on and group[LAM] > 0.0:
-                enter_by_clock(calendar, clock, base, t, g, norm / group[LAM])
-            elif t >= group[FADE]:
-                group[ON_W], group[FADE] = 0.0, math.inf
-                s.x[start:last, W] = 0.0
+            on, norm = _is_on(x, start, last, scale, step * r[g, LAM], entries, sided)
+            r[g, NORM] = norm
+            if on != (r[g, ON] != 0.0):
+                _settle(x, r, g, t, start, last, on, c, calendar, log_w, log_z, counts)
+                if t < r[g, FADE] <= end:
+                    enter(calendar, base, g, int(r[g, FADE]))
+            if on and r[g, LAM] > 0.0:
+                enter_by_clock(calendar, clock, base, t, g, norm / r[g, LAM])
+            elif t >= r[g, FADE]:
+                r[g, ON_W], r[g, FADE] = 0.0, math.inf
+                x[start:last, W] = 0.0
                 counts[0] = log_change(log_w, counts[0], t, g, 0)
     return t

@@ -24,7 +24,8 @@ import numpy as np
 from numba import njit
 
 from convex_bench.engine.lazy_averaging import slope
-from convex_bench.engine.lazy_calendar import NEVER, SLACK, clear, enter, enter_by_clock, log_change
+from convex_bench.engine.lazy_calendar import NEVER, SLACK, aligned, clear, enter, enter_by_clock, log_change
+from convex_bench.engine.prefetch import prefetch_rows
 from convex_bench.engine.sampling import draw
 
 _MATH = {"reassoc", "nsz", "contract"}
@@ -51,7 +52,7 @@ class Descent(NamedTuple):
 
 def descent(w: np.ndarray, codes: np.ndarray, lam: np.ndarray, free: np.ndarray, gptr: np.ndarray, n: int) -> Descent:
     """Return the state at w, whose structure is `codes`."""
-    x, r = np.zeros((len(w), 4)), np.zeros((len(lam), 8))
+    x, r = aligned(len(w), 4), aligned(len(lam), 8)
     x[:, W] = w
     r[:, NORM], r[:, LAM], r[:, EVENT] = np.sqrt(np.add.reduceat(w * w, gptr[:-1])), lam, np.inf
     r[:, ON] = np.where(free, ALWAYS, codes)
@@ -249,6 +250,7 @@ def advance(
             touched[many] = g
             many += 1
         draw(rng, order, n, rows)
+        prefetch_rows(indices, indptr, rows, gof, entries, s.x, s.r)
         for q in range(size):
             m = 0.0
             for k in range(indptr[rows[q]], indptr[rows[q] + 1]):
