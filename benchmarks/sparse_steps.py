@@ -1,0 +1,193 @@
+"""Time of one step on sparse rows: the lazy loop beside the ordinary one, NumPy and copt's SAGA, in the same run.
+
+    python benchmarks/sparse_steps.py [--rounds 3] [--steps 20000] [--out FOLDER]
+
+Writes sparse_steps.csv and sparse_steps.md. Rows hold `nonzeros` normal entries in columns drawn from a power law. The
+contestants take turns in every round; a time is the least over the rounds of the processor time a step, in microseconds,
+the structure being followed at every step by all but copt; `ratio` is the time over the lazy loop's.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import itertools
+import platform
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy import sparse
+
+from convex_bench import Problem, iterate
+from convex_bench.engine import run, runner
+from manifold_id.methods import RDA, RMDA, ProxSAGA, ProxSGD
+from manifold_id.regularizers import L1, GroupLasso
+
+ROWS, COLUMNS, NONZEROS = 20_000, 47_000, 72
+METHODS = {
+    "RMDA": RMDA(lr=1.0),
+    "RMDA, c = 0.1": RMDA(lr=1.0, momentum=0.1),
+    "RDA": RDA(),
+    "ProxSGD": ProxSGD(lr=1.0),
+    "SAGA": ProxSAGA(),
+}
+
+
+def problem(penalty: str, d: int = COLUMNS, nonzeros: int = NONZEROS, n: int = ROWS) -> Problem:
+    """Return a logistic problem with rows of norm 1 and lam = 0.1 lambda_max; groups are ten columns each."""
+    rng = np.random.default_rng(0)
+    share = np.cumsum((np.arange(d) + 10.0) ** -0.75)
+    order = rng.permutation(d)
+    columns = order[np.searchsorted(share / share[-1], rng.random(n * nonzeros))]
+    X = sparse.csr_array((rng.standard_normal(n * nonzeros), columns, np.arange(0, n * nonzeros + 1, nonzeros)), (n, d))
+    X.sum_duplicates()
+    X = sparse.csr_array(sparse.diags_array(1 / np.sqrt(X.power(2).sum(axis=1))) @ X)
+    truth = np.zeros(d)
+    truth[order[:40]] = 3 * rng.standard_normal(40)
+    y = np.where(X @ truth + 0.1 * rng.standard_normal(n) > 0, 1.0, -1.0)
+    psi = L1(1.0) if penalty == "l1" else GroupLasso(1.0, groups=np.arange(d) // 10)
+    result = Problem(X, y, regularizer=psi)
+    return result.with_lam(0.1 * result.lambda_max())
+
+
+def seconds(action: Callable[[], object]) -> float:
+    """Return the processor time of an action."""
+    start = time.process_time()
+    action()
+    return time.process_time() - start
+
+
+def engine(problem: Problem, method: Any, lazy: bool, steps: int, batch: int) -> float:
+    """Return microseconds a step of one of the two compiled loops, the set-up subtracted."""
+    chosen, runner.pays = runner.pays, lambda *_: lazy
+    try:
+
+        def go(many: int) -> None:
+            run(problem, method, [0], many, batch_size=batch, checkpoints=np.array([many]), threads=1)
+
+        return 1e6 * max(seconds(lambda: go(steps + 1)) - seconds(lambda: go(1)), 1e-9) / steps
+    finally:
+        runner.pays = chosen
+
+
+def plain(problem: Problem, method: Any, steps: int, batch: int) -> float:
+    """Return microseconds a step of the pure update in NumPy with scipy's rows, the structure taken at every step."""
+
+    def go() -> None:
+        for state in itertools.islice(iterate(problem, method, 0, batch), steps):
+            problem.regularizer.structure(state.w)
+
+    return 1e6 * seconds(go) / steps
+
+
+def copt_saga(problem: Problem, penalty: str, rounds: int = 2) -> float:
+    """Return microseconds a step of copt's sparse SAGA, whose epoch is one step for every row."""
+    import copt
+    from copt.penalty import GroupL1, L1Norm
+
+    loss = copt.loss.LogLoss(problem.X, (problem.y + 1) / 2)
+    lam, d = float(problem.penalty.lam), problem.shape[0]  # type: ignore[attr-defined]
+    groups = [list(range(g, min(g + 10, d))) for g in range(0, d, 10)]
+    psi = L1Norm(lam) if penalty == "l1" else GroupL1(lam * np.sqrt(10), groups)
+    step = 1 / (3 * float(problem.row_lipschitz().max()))
+
+    def go(epochs: int) -> None:
+        copt.minimize_saga(
+            loss.partial_deriv, problem.X, (problem.y + 1) / 2, np.zeros(d), psi.prox_factory(d), step,
+            max_iter=epochs, tol=0.0,
+        )  # fmt: skip
+
+    go(1)
+    return 1e6 * (seconds(lambda: go(1 + rounds)) - seconds(lambda: go(1))) / (rounds * problem.n)
+
+
+def compare(case: dict[str, Any], name: str, steps: int, rounds: int, peers: bool) -> list[dict[str, Any]]:
+    """Return one row for each contestant on one case."""
+    given, method, batch = problem(case["penalty"], case["d"], case["nonzeros"]), METHODS[name], case["b"]
+    few = max(steps // 20, 200)
+    contestants: dict[str, Callable[[], float]] = {
+        "lazy": lambda: engine(given, method, True, steps, batch),
+        "ordinary": lambda: engine(given, method, False, few, batch),
+    }
+    if peers and name != "SAGA":
+        contestants["NumPy"] = lambda: plain(given, method, few // 10, batch)
+    if peers:
+        contestants["copt SAGA"] = lambda: copt_saga(given, case["penalty"])
+    times: dict[str, list[float]] = {contestant: [] for contestant in contestants}
+    for _ in range(rounds):
+        for contestant, measure in contestants.items():
+            times[contestant].append(measure())
+    best = {contestant: min(own) for contestant, own in times.items()}
+    return [
+        {"method": name, **case, "contestant": c, "microseconds": round(own, 2), "ratio": round(own / best["lazy"], 2)}
+        for c, own in best.items()
+    ]
+
+
+def rows(rounds: int = 3, steps: int = 20_000) -> list[dict[str, Any]]:
+    """Return all measurements: every method beside its peers, then growth with the nonzeros, d and b."""
+    base = {"penalty": "l1", "d": COLUMNS, "nonzeros": NONZEROS, "b": 1}
+    result = []
+    for penalty, name in itertools.product(("l1", "groups"), METHODS):
+        if (penalty, name) != ("groups", "SAGA"):
+            result += compare({**base, "penalty": penalty}, name, steps, rounds, peers=True)
+    for key, values in {"nonzeros": (18, 288), "d": (11_750, 188_000), "b": (4, 16, 64, 256)}.items():
+        for value in values:
+            fewer = max(steps // (value if key == "b" else 1), 200)
+            result += compare({**base, key: value}, "RMDA", fewer, rounds, peers=False)
+    return result
+
+
+def slopes(measured: list[dict[str, Any]]) -> dict[tuple[str, str], float]:
+    """Return the log-log slope of each compiled loop's time in the nonzeros, d and b; RMDA with l1."""
+    mine = [row for row in measured if row["method"] == "RMDA" and row["penalty"] == "l1"]
+    base = {"d": COLUMNS, "nonzeros": NONZEROS, "b": 1}
+    result = {}
+    for key, loop in itertools.product(base, ("lazy", "ordinary")):
+        others = {k: v for k, v in base.items() if k != key}
+        points = [
+            (row[key], row["microseconds"])
+            for row in mine
+            if row["contestant"] == loop and all(row[k] == v for k, v in others.items())
+        ]
+        x, y = np.log(np.array(points, dtype=float)).T
+        result[loop, key] = float(np.polyfit(x, y, 1)[0])
+    return result
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--steps", type=int, default=20_000)
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
+    options = parser.parse_args()
+    measured = rows(options.rounds, options.steps)
+    columns = list(measured[0])
+    options.out.mkdir(parents=True, exist_ok=True)
+    with (options.out / "sparse_steps.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, fieldnames=columns)
+        writer.writeheader()
+        writer.writerows(measured)
+    growth = ", ".join(f"{loop} in {key} {slope:.2f}" for (loop, key), slope in slopes(measured).items())
+    lines = [
+        "# Time of one step on sparse rows",
+        "",
+        f"`python benchmarks/sparse_steps.py --rounds {options.rounds} --steps {options.steps}`; {platform.machine()}, "
+        f"numpy {np.__version__}, one thread. Least processor time over the rounds, microseconds a step; ratio: over "
+        f"the lazy loop's. {ROWS} rows, columns from a power law.",
+        "",
+        f"Growth of RMDA with l1, log-log slopes: {growth}.",
+        "",
+        "| " + " | ".join(columns) + " |",
+        "|" + " --- |" * len(columns),
+        *("| " + " | ".join(str(row[c]) for c in columns) + " |" for row in measured),
+    ]
+    (options.out / "sparse_steps.md").write_text("\n".join(lines) + "\n")
+    print("\n".join(lines))
+
+
+if __name__ == "__main__":
+    main()
