@@ -26,9 +26,9 @@ import numpy as np
 from convex_bench.engine import kernel as K
 from convex_bench.engine import lazy_averaging as averaging
 from convex_bench.engine import lazy_descent as descent
+from convex_bench.engine.layout import Layout, lay_out
 from convex_bench.engine.lazy_calendar import Calendar, Log, calendar, log
 from convex_bench.engine.lazy_choice import AVERAGING
-from convex_bench.engine.layout import Layout, lay_out
 from convex_bench.engine.recursions import Recursion
 from convex_bench.engine.runner import Progress, Run, _columns, _measure
 from convex_bench.engine.sampling import stream

@@ -178,7 +178,7 @@ def advance(
     end = base + clock.shape[0]
     _plan(r, calendar, clock, base, t)
     while t < stop:
-        full = calendar.count[0] + 2 * groups > calendar.links.shape[0]
+        full = calendar.used[0] + 2 * groups > calendar.links.shape[0]
         if full or counts[0] + groups > log_w.step.shape[0] or counts[1] + groups > log_z.step.shape[0]:
             return t
         vg, scale, step = coef[t - base, 0], coef[t - base, 1], coef[t - base, 2]

@@ -20,14 +20,14 @@ class Calendar(NamedTuple):
     """The lists, linked: `heads[i]` is the first entry of step base + 1 + i, -1 where there is none.
 
     `links` and `groups` hold the next entry and the group of each entry, `due` the step of each group's valid entry
-    (NEVER where it has none), `count` the number of entries.
+    (NEVER where it has none), `used` the number of entries.
     """
 
     heads: np.ndarray  # (steps of a block,) int32
     links: np.ndarray  # (capacity,) int32
     groups: np.ndarray  # (capacity,) int32
     due: np.ndarray  # (groups,) int64
-    count: np.ndarray  # (1,) int64
+    used: np.ndarray  # (1,) int64
 
 
 def calendar(block: int, groups: int) -> Calendar:
@@ -42,18 +42,18 @@ def clear(calendar):
     """Empty the calendar."""
     calendar.heads[:] = -1
     calendar.due[:] = NEVER
-    calendar.count[0] = 0
+    calendar.used[0] = 0
 
 
 @njit(cache=True, nogil=True)
 def enter(calendar, base, g, step):
     """Enter group g at a step of the block in place of the entry it has."""
-    e = calendar.count[0]
+    e = calendar.used[0]
     calendar.groups[e] = g
     calendar.links[e] = calendar.heads[step - base - 1]
     calendar.heads[step - base - 1] = e
     calendar.due[g] = step
-    calendar.count[0] = e + 1
+    calendar.used[0] = e + 1
 
 
 @njit(cache=True, nogil=True)

@@ -11,8 +11,8 @@ lr (lam_j + sign(w_j) mu_j) a step towards zero; there one step is a true prox, 
 from then on it rests (|mu_j| <= lam_j) or moves away at lr (|mu_j| - lam_j) a step: see `_drift`. The step of its next
 change is known when it is left.
 
-No such form is known for groups in SAGA (a shifted vector changes its direction at every prox) nor with momentum (the
-estimate of an untouched entry decays, and may turn the entry's sign any number of times): these run in the ordinary loop.
+No such form is known for groups in SAGA (a shifted vector turns at every prox) nor with momentum (the estimate of an
+untouched entry decays, and may turn the sign of the entry more than once): these run in the ordinary loop.
 """
 
 from __future__ import annotations
@@ -228,7 +228,7 @@ def advance(
     end = base + clock.shape[0]
     _plan(s, calendar, clock, base, t, saga)
     while t < stop:
-        if calendar.count[0] + 2 * groups > calendar.links.shape[0] or counts[1] + groups > log.step.shape[0]:
+        if calendar.used[0] + 2 * groups > calendar.links.shape[0] or counts[1] + groups > log.step.shape[0]:
             return t
         lr, now = lrs[t - base], clock[t - base]
         entry = calendar.heads[t - base]
