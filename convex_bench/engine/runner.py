@@ -116,7 +116,7 @@ def run(
     if recursion is None or separable is None or not _compiled(recursion, separable):
         return [_pure(problem, method, s, batch_size, replacement, start, marks, reference, report) for s in seeds]
     compiled = (problem, method, recursion, separable)
-    if applies(problem, method, separable, start) and pays(problem, separable, batch_size):
+    if applies(problem, method, separable, start) and pays(problem, method, separable, batch_size):
         from convex_bench.engine.lazy import run_lazy  # imports this module, and compiles what few runs need
 
         return run_lazy(*compiled, seeds, batch_size, replacement, start, marks, reference, threads, report)
