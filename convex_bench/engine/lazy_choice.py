@@ -40,8 +40,8 @@ def applies(problem: Problem, method: Method, separable: Separable, start: np.nd
 def pays(problem: Problem, method: Method, separable: Separable, batch_size: int) -> bool:
     """Return whether a lazy step is expected to be faster than an ordinary one.
 
-    Lazy where batch size * mean nonzeros of a row * (COST + 2 * mean size of a touched group) < d, which is
-    where the two loops take the same time in `benchmarks/sparse_steps.py` (d = 47 000, 72 nonzeros): averaging at batches of
+    Lazy where batch size * mean nonzeros of a row * (COST + 2 * mean size of a touched group) < d, which is where the
+    two loops take the same time in `benchmarks/sparse_steps.py` (d = 47 000, 72 nonzeros): averaging at batches of
     about 60 rows with l1 and 20 with groups of ten, proximal SGD at about 8: its atoms come and go at every step.
     """
     nonzeros = problem.design.nnz / problem.n
