@@ -8,387 +8,237 @@ A step of the loop, per coordinate, with g the minibatch gradient at w and h tha
     w <- (1 - c) w + c z + e (z - z_old)
 
 and the structure of z and w is compared with the last one, atom by atom, each change written to a log.
+
+Rows are drawn two steps ahead: `sweep` multiplies the next step's row while the new w is still in registers, and has
+the one after that fetched into the cache. What is ahead is part of the state, so that results do not depend on where a
+block of steps ends.
 """
 
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 from numba import njit
 
-from convex_bench.engine.penalties import prox
+from convex_bench.engine.gathered import log_changes, prox_groups
+from convex_bench.engine.lanes import WIDTH
+from convex_bench.engine.rows import accumulate, clear, derivative, full_gradient, margins
 from convex_bench.engine.sampling import draw
+from convex_bench.engine.sweep import ENTRIES, KIND, LENGTH, PLANE, START, sweep
 
-# columns of the coefficient table
+# columns of the coefficient table; of VW and PA, and of PA and PW, one is zero, and where VM is not zero VV is
 VV, VW, VG, VH, VM, PA, PW, PV, STEP, C, E, RESTART, SNAPSHOT, UU, UG, USCALE, EST = range(17)
 COLUMNS = 17
-# what h is
+# what h is: the gradient at the last snapshot, the one of when each row was last drawn, or that at the previous iterate
 NONE, SNAPSHOT_POINT, TABLE, PREVIOUS = range(4)
-# how the groups lie: one entry each, contiguous, or anywhere (also the sparse group lasso)
-ENTRIES, BLOCKS, GATHERED = range(3)
-_MATH = {"reassoc", "nsz", "contract"}
+AHEAD = 3  # minibatches held: this step's, and those of the next two
 
 
-@njit(cache=True, nogil=True, fastmath=_MATH)
-def _margins(data, indices, indptr, dense, p, k, i, w, out):
-    """out = x_i W for a flat W (p, k)."""
-    if dense:
-        start = i * p
-        if k == 1:
-            total = 0.0
-            for j in range(p):
-                total += data[start + j] * w[j]
-            out[0] = total
-            return
-        out[:] = 0.0
-        for j in range(p):
-            x = data[start + j]
-            for c in range(k):
-                out[c] += x * w[j * k + c]
-        return
-    out[:] = 0.0
-    for s in range(indptr[i], indptr[i + 1]):
-        x, j = data[s], indices[s] * k
-        for c in range(k):
-            out[c] += x * w[j + c]
+class Plan(NamedTuple):
+    """How a method runs, the same for all steps; see `recursions.Recursion`."""
+
+    second: int
+    full: bool
+    adaptive: bool
+    eps: float
+    two_points: bool
 
 
-@njit(cache=True, nogil=True, fastmath=_MATH)
-def _add_row(data, indices, indptr, dense, p, k, i, weight, v):
-    """V += x_i^T weight for a flat V (p, k)."""
-    if dense:
-        start = i * p
-        if k == 1:
-            a = weight[0]
-            for j in range(p):
-                v[j] += a * data[start + j]
-            return
-        for j in range(p):
-            x = data[start + j]
-            for c in range(k):
-                v[j * k + c] += x * weight[c]
-        return
-    for s in range(indptr[i], indptr[i + 1]):
-        x, j = data[s], indices[s] * k
-        for c in range(k):
-            v[j + c] += x * weight[c]
+class State(NamedTuple):
+    """One seed, changed in place.
 
-
-@njit(cache=True, nogil=True)
-def _derivative(loss, m, y, out):
-    """Derivative of the loss with respect to the margins m; loss = 0 logistic, 1 squared, 2 multinomial."""
-    if loss == 0:
-        out[0] = -y / (1.0 + math.exp(y * m[0]))
-    elif loss == 1:
-        out[0] = m[0] - y
-    else:
-        top = m[0]
-        for c in range(1, m.shape[0]):
-            top = max(top, m[c])
-        total = 0.0
-        for c in range(m.shape[0]):
-            out[c] = math.exp(m[c] - top)
-            total += out[c]
-        for c in range(m.shape[0]):
-            out[c] /= total
-        out[int(y)] -= 1.0
-
-
-@njit(cache=True, nogil=True)
-def _full_gradient(data, indices, indptr, dense, n, p, k, y, loss, w, out, m, r):
-    out[:] = 0.0
-    for i in range(n):
-        _margins(data, indices, indptr, dense, p, k, i, w, m)
-        _derivative(loss, m, y[i], r)
-        for c in range(k):
-            r[c] /= n
-        _add_row(data, indices, indptr, dense, p, k, i, r, out)
-
-
-@njit(cache=True, nogil=True)
-def _secular(point, metric, gidx, start, stop, threshold):
-    """Return theta = |x_g| of the group's prox in a diagonal metric: the root of sum (d v)^2 / (d theta + t)^2 = 1.
-
-    Newton from below: the function is convex and decreasing, so the iterates increase to the root.
+    Attributes
+    ----------
+    rng, order
+        The stream of random numbers; see `sampling.stream`.
+    batches, fresh
+        (AHEAD, b) rows of the minibatches, that of step t in place t mod AHEAD; (b, outputs) margins of step t + 1.
+    w, z, v, u, anchor, mu, previous, d
+        Flat vectors as above (u: second moment; previous: w of a step before); d is the estimate of the gradient, set
+        at the end of a block. z is kept where groups are gathered.
+    table
+        Derivatives of all rows (n, outputs) at the snapshot, or at their last draw; empty where h needs none.
+    g, point, metric
+        Memory for a step: the weighted gradient, zero between steps; the dual point and D where groups are gathered.
+    dots, lanes, segments
+        Memory for `sweep`; ranges of positions where w may be nonzero, the last one being all.
+    codes_w, codes_z
+        Structure of the last step, eight slots to a byte, or a byte for an atom where groups are gathered.
     """
-    norm, top = 0.0, 0.0
-    for s in range(start, stop):
-        j = gidx[s]
-        norm += (metric[j] * point[j]) ** 2
-        top = max(top, metric[j])
-    norm = math.sqrt(norm)
-    if norm <= threshold:
-        return 0.0
-    theta = (norm - threshold) / top
-    for _ in range(60):
-        h, slope = 0.0, 0.0
-        for s in range(start, stop):
-            j = gidx[s]
-            q = metric[j] * theta + threshold
-            a = (metric[j] * point[j] / q) ** 2
-            h += a
-            slope += a * metric[j] / q
-        # Newton on 1 / sqrt(h) = 1, which is nearly linear in theta: still monotone, and faster
-        step = h * (math.sqrt(h) - 1.0) / slope
-        if not step > 1e-16 * theta:
-            break
-        theta += step
-    return theta
 
-
-@njit(cache=True, nogil=True, fastmath=_MATH)
-def _combine(v, w, mu, cvv, cvw, cvm):
-    """v <- cvv v + cvw w + cvm mu."""
-    size = v.shape[0]
-    if cvw == 0.0 and cvm == 0.0:
-        if cvv == 0.0:
-            v[:] = 0.0
-        elif cvv != 1.0:
-            for j in range(size):
-                v[j] *= cvv
-    elif cvv == 0.0 and cvw == 0.0:
-        for j in range(size):
-            v[j] = cvm * mu[j]
-    else:
-        for j in range(size):
-            v[j] = cvv * v[j] + cvw * w[j]
-        if cvm != 0.0:
-            for j in range(size):
-                v[j] += cvm * mu[j]
-
-
-@njit(cache=True, nogil=True, fastmath=_MATH)
-def _dual_point(point, anchor, w, v, cpa, cpw, cpv):
-    """point <- cpa anchor + cpw w + cpv v."""
-    size = v.shape[0]
-    if cpa != 0.0:
-        for j in range(size):
-            point[j] = cpa * anchor[j] + cpv * v[j]
-    elif cpw != 0.0:
-        for j in range(size):
-            point[j] = cpw * w[j] + cpv * v[j]
-    else:
-        for j in range(size):
-            point[j] = cpv * v[j]
-
-
-@njit(cache=True, nogil=True, fastmath=_MATH)
-def _prox_entries(point, z, lam, penalty, p0, step):
-    """z <- prox of the point where every entry is a group of its own, in order, without a metric."""
-    if penalty == 0:
-        for j in range(point.shape[0]):
-            z[j] = math.copysign(max(abs(point[j]) - step * lam[j], 0.0), point[j])
-    elif penalty == 6:
-        for j in range(point.shape[0]):
-            z[j] = max(point[j] - step * lam[j], 0.0) if lam[j] > 0.0 else point[j]
-    else:
-        for j in range(point.shape[0]):
-            z[j] = math.copysign(prox(penalty, abs(point[j]), step, lam[j], p0), point[j])
-
-
-@njit(cache=True, nogil=True, fastmath=_MATH)
-def _prox_blocks(point, z, gptr, lam, penalty, p0, step, codes, free, t, steps, atoms, news, count):
-    """z <- prox of the point where the groups are contiguous, without a metric; changes are logged on the way.
-
-    A block that was zero and stays zero is not written, and for the plain norm no square root is taken for it.
-    """
-    for g in range(lam.shape[0]):
-        start, stop = gptr[g], gptr[g + 1]
-        square = 0.0
-        for j in range(start, stop):
-            square += point[j] * point[j]
-        threshold = step * lam[g]
-        length = 0.0
-        if penalty != 0:
-            norm = math.sqrt(square)
-            length = prox(penalty, norm, step, lam[g], p0)
-        elif square > threshold * threshold:
-            norm = math.sqrt(square)
-            length = norm - threshold
-        if length > 0.0:
-            factor = length / norm
-            for j in range(start, stop):
-                z[j] = factor * point[j]
-            if codes[g] == 0:
-                codes[g] = 1
-                steps[count], atoms[count], news[count] = t, g, 1
-                count += 1
-        elif codes[g] != 0:
-            for j in range(start, stop):
-                z[j] = 0.0
-            if not free[g]:
-                codes[g] = 0
-                steps[count], atoms[count], news[count] = t, g, 0
-                count += 1
-    return count
+    rng: np.ndarray
+    order: np.ndarray
+    batches: np.ndarray
+    fresh: np.ndarray
+    w: np.ndarray
+    z: np.ndarray
+    v: np.ndarray
+    u: np.ndarray
+    anchor: np.ndarray
+    mu: np.ndarray
+    previous: np.ndarray
+    d: np.ndarray
+    table: np.ndarray
+    g: np.ndarray
+    point: np.ndarray
+    metric: np.ndarray
+    dots: np.ndarray
+    lanes: np.ndarray
+    segments: np.ndarray
+    codes_w: np.ndarray
+    codes_z: np.ndarray
 
 
 @njit(cache=True, nogil=True)
-def _prox_groups(point, z, metric, adaptive, gptr, gidx, lam, penalty, p0, l1, step):
-    """z <- prox of the point, group by group, in the metric if `adaptive`: the general case."""
-    if l1 > 0.0:  # sparse group lasso: the entrywise part comes first
-        for j in range(point.shape[0]):
-            t = step * l1 / metric[j] if adaptive else step * l1
-            point[j] = math.copysign(max(abs(point[j]) - t, 0.0), point[j])
-    for g in range(lam.shape[0]):
-        start, stop = gptr[g], gptr[g + 1]
-        weight = lam[g]
-        if stop - start == 1:
-            j = gidx[start]
-            t = step / metric[j] if adaptive else step
-            if penalty == 6 and weight > 0.0:
-                z[j] = max(point[j] - t * weight, 0.0)
+def _live(chunks, codes, first, segments):
+    """Set the first segments to the ranges of positions whose chunk may hold a nonzero; return their number."""
+    count = 0
+    for i in range(chunks.shape[0]):
+        entries = chunks[i, KIND] == ENTRIES
+        if chunks[i, PLANE] == 0 and (entries or codes[first + i] != 0):
+            start = chunks[i, START]
+            stop = start + WIDTH * chunks[i, LENGTH]
+            if count > 0 and segments[count - 1, 1] == start:
+                segments[count - 1, 1] = stop
             else:
-                z[j] = math.copysign(prox(penalty, abs(point[j]), t, weight, p0), point[j])
-        elif adaptive:
-            t = step * weight
-            theta = _secular(point, metric, gidx, start, stop, t)
-            for s in range(start, stop):
-                j = gidx[s]
-                z[j] = point[j] * (metric[j] * theta / (metric[j] * theta + t)) if theta > 0.0 else 0.0
-        else:
-            norm = 0.0
-            for s in range(start, stop):
-                norm += point[gidx[s]] ** 2
-            norm = math.sqrt(norm)
-            length = prox(penalty, norm, step, weight, p0)
-            factor = length / norm if length > 0.0 else 0.0
-            for s in range(start, stop):
-                j = gidx[s]
-                z[j] = factor * point[j]
-
-
-@njit(cache=True, nogil=True)
-def _log_changes(x, codes, gptr, gidx, free, t, steps, atoms, news, count):
-    """Append (t, atom, new code) for every atom whose activity differs from `codes`; return the new count."""
-    for g in range(codes.shape[0]):
-        active = 0
-        for s in range(gptr[g], gptr[g + 1]):
-            if x[gidx[s]] != 0.0:
-                active = 1
-                break
-        if active != codes[g] and not free[g]:
-            codes[g] = active
-            steps[count] = t
-            atoms[count] = g
-            news[count] = active
-            count += 1
+                segments[count, 0], segments[count, 1] = start, stop
+                count += 1
     return count
 
 
 @njit(cache=True, nogil=True)
-def advance(
-    data, indices, indptr, dense, n, p, k, y, loss,
-    shape, gptr, gidx, lam, penalty, p0, l1, aptr, aidx, free,
-    coef, base, t, stop, second, full, root, eps,
-    b, rng, order,
-    w, z, v, u, anchor, mu, other, table, d, scratch,
-    codes_w, codes_z, two_points,
-    step_w, atom_w, new_w, step_z, atom_z, new_z, counts,
-):  # fmt: skip
+def _gathered_step(penalty, plan, t, row, a, s, log):
+    """Do step t with gradient a g, group by group."""
+    v, w, z, u, mu, point, metric = s.v, s.w, s.z, s.u, s.mu, s.point, s.metric
+    c, e = row[C], row[E]
+    for j in range(v.shape[0]):
+        v[j] = row[VV] * v[j] + row[VW] * w[j] + row[VM] * mu[j] + a * s.g[j]
+        d = 1.0
+        if plan.adaptive:
+            u[j] = row[UU] * u[j] + row[UG] * s.g[j] * s.g[j]
+            d = math.sqrt(row[USCALE] * u[j]) + plan.eps
+            metric[j] = d
+        point[j] = row[PA] * s.anchor[j] + row[PW] * w[j] + row[PV] * v[j] / d
+    if e != 0.0:
+        mu[:] = z
+    prox_groups(penalty, point, z, metric, plan.adaptive, row[STEP])
+    for j in range(w.shape[0]):
+        w[j] = (1.0 - c) * w[j] + c * z[j] if c != 1.0 else z[j]
+        if e != 0.0:
+            w[j] += e * (z[j] - mu[j])
+    log_changes(penalty, z, s.codes_z, t, log.step_z, log.slot_z, log.new_z, log.counts, 1)
+    if plan.two_points:
+        log_changes(penalty, w, s.codes_w, t, log.step_w, log.slot_w, log.new_w, log.counts, 0)
+
+
+@njit(cache=True, nogil=True)
+def advance(rows, penalty, plan, coef, base, t, stop, s, log):
     """Run steps t+1 .. stop of one seed in place; row i of `coef` belongs to step base + 1 + i.
 
     Returns the number of steps done in all: less than `stop` when a log is full, to be emptied and called again.
     """
-    rows = np.empty(b, np.int64)
-    m, r = np.empty(k), np.empty(k)
-    fresh, weight = np.empty((b, k)), np.empty(k)
-    point, metric = scratch[0], scratch[1]
-    atoms = codes_w.shape[0]
-    capacity = step_w.shape[0]
+    b, k, width = s.batches.shape[1], rows.outputs, rows.width
+    whole = s.segments[s.segments.shape[0] - 1 :]
+    no_table = s.table[:0]
+    weight, ones, by = np.empty((b, k)), np.ones(k), np.empty(6)
+    r, h = np.empty((b, k)), np.empty((b, k))
+    capacity, slots = log.step_w.shape[0], WIDTH * s.codes_w.shape[0]
+    fused = rows.dense and b == 1 and not plan.full and not penalty.gathered
+    if t == 0 and not plan.full:
+        draw(s.rng, s.order, rows.n, s.batches[1])
+        draw(s.rng, s.order, rows.n, s.batches[2])
+        margins(rows, s.batches[1], 0, s.w, whole, s.fresh)
     while t < stop:
-        if counts[0] + atoms > capacity or counts[1] + atoms > step_z.shape[0]:
+        if max(log.counts[0], log.counts[1]) + slots > capacity:
             return t
         row = coef[t - base]
         t += 1
+        batch, coming, later = s.batches[t % AHEAD], s.batches[(t + 1) % AHEAD], s.batches[(t + 2) % AHEAD]
         if row[RESTART] != 0.0:
-            anchor[:] = w
-            v[:] = 0.0
-            u[:] = 0.0
+            s.anchor[:] = s.w
+            s.v[:] = 0.0
         if row[SNAPSHOT] != 0.0:
-            _full_gradient(data, indices, indptr, dense, n, p, k, y, loss, w, mu, m, r)
-            other[:] = w
-            if second == TABLE:
-                for i in range(n):
-                    _margins(data, indices, indptr, dense, p, k, i, w, m)
-                    _derivative(loss, m, y[i], table[i])
-        _combine(v, w, mu, row[VV], row[VW], row[VM])
-        if full:
-            _full_gradient(data, indices, indptr, dense, n, p, k, y, loss, w, mu, m, r)
-            for j in range(v.shape[0]):
-                v[j] += row[VG] * mu[j]
+            full_gradient(rows, s.w, whole, s.mu, s.table)
+        a = row[VG] if plan.full or plan.adaptive else 1.0  # v gets a g
+        if plan.full:
+            full_gradient(rows, s.w, whole, s.g, no_table)
         else:
-            draw(rng, order, n, rows)
-            if root > 0:
-                point[:] = 0.0
+            draw(s.rng, s.order, rows.n, later)
+            if plan.second == PREVIOUS and row[VH] != 0.0:
+                margins(rows, batch, 0, s.previous, whole, h)
             for q in range(b):
-                i = rows[q]
-                _margins(data, indices, indptr, dense, p, k, i, w, m)
-                _derivative(loss, m, y[i], fresh[q])
+                i = batch[q]
+                derivative(rows.loss, s.fresh[q], rows.y[i], r[q])
+                if plan.second == PREVIOUS:
+                    if row[VH] != 0.0:
+                        derivative(rows.loss, h[q], rows.y[i], h[q])
+                elif plan.second != NONE:
+                    h[q] = s.table[i]
                 for c in range(k):
-                    weight[c] = row[VG] * fresh[q, c] / b
-                if second == TABLE:
-                    for c in range(k):
-                        weight[c] += row[VH] * table[i, c] / b
-                elif second != NONE and row[VH] != 0.0:
-                    _margins(data, indices, indptr, dense, p, k, i, other, m)
-                    _derivative(loss, m, y[i], r)
-                    for c in range(k):
-                        weight[c] += row[VH] * r[c] / b
-                _add_row(data, indices, indptr, dense, p, k, i, weight, v)
-                if root > 0:
-                    for c in range(k):
-                        weight[c] = fresh[q, c] / b
-                    _add_row(data, indices, indptr, dense, p, k, i, weight, point)
-            if second == TABLE:
+                    weight[q, c] = (r[q, c] if plan.adaptive else row[VG] * r[q, c]) / b
+                    if plan.second != NONE and row[VH] != 0.0:
+                        weight[q, c] += row[VH] * h[q, c] / b
+            if not fused:
+                accumulate(rows, batch, weight, s.g)
+        if plan.second == PREVIOUS:
+            s.previous[:] = s.w
+        if penalty.gathered:
+            _gathered_step(penalty, plan, t, row, a, s, log)
+        else:
+            other = s.anchor if row[PA] != 0.0 else s.w
+            v_from = s.mu if row[VM] != 0.0 else s.v
+            by[0], by[1] = row[VM] if row[VM] != 0.0 else row[VV], row[VW]
+            by[2], by[3], by[4], by[5] = row[PA] + row[PW], row[PV], row[STEP], row[C]
+            x, x_start, x_plane, slopes = s.g, 0, width, ones
+            ahead, ahead_start, ahead_plane, fetched = s.g, 0, width, -1
+            if plan.full:
+                ones[:] = a
+            if fused:
+                x, x_start, x_plane, slopes = rows.data, batch[0] * width, 0, weight[0]
+                fetched = later[0] * width
+            if rows.dense and not plan.full:
+                ahead, ahead_start, ahead_plane = rows.data, coming[0] * width, 0
+            sweep(
+                penalty, width, t, by, s.v, v_from, other, s.w, x, x_start, x_plane, slopes,
+                ahead, ahead_start, ahead_plane, fetched, s.dots, plan.two_points, s.codes_w, s.codes_z, log, s.lanes,
+            )  # fmt: skip
+        if plan.full:
+            if t == stop:
+                s.d[:] = 0.0
+        else:
+            if not fused:
+                clear(rows, batch, s.g)
+            if rows.dense and not penalty.gathered:
+                for c in range(k):
+                    margin = 0.0
+                    for lane in range(WIDTH):
+                        margin += s.dots[c * WIDTH + lane] + s.dots[(k + c) * WIDTH + lane]
+                    s.fresh[0, c] = margin
+                if b > 1:
+                    if penalty.by_entry:
+                        margins(rows, coming, 1, s.w, whole, s.fresh)
+                    else:
+                        codes = s.codes_w if plan.two_points else s.codes_z
+                        live = _live(penalty.chunks, codes, s.w.shape[0] // WIDTH, s.segments)
+                        margins(rows, coming, 1, s.w, s.segments[:live], s.fresh)
+            else:
+                margins(rows, coming, 0, s.w, whole, s.fresh)
+            if plan.second == TABLE:
                 for q in range(b):  # one by one: a minibatch may hold a row twice
-                    i = rows[q]
+                    i = batch[q]
                     for c in range(k):
-                        weight[c] = (fresh[q, c] - table[i, c]) / n
-                        table[i, c] = fresh[q, c]
-                    _add_row(data, indices, indptr, dense, p, k, i, weight, mu)
-            elif second == PREVIOUS:
-                other[:] = w
-            if row[EST] == 0.0 and (t == stop):  # the estimate is the minibatch gradient itself
-                d[:] = 0.0
+                        weight[q, c] = (r[q, c] - s.table[i, c]) / rows.n
+                        s.table[i, c] = r[q, c]
+                accumulate(rows, batch, weight, s.mu)
+            if row[EST] == 0.0 and t == stop:  # the estimate is the minibatch gradient itself
                 for q in range(b):
                     for c in range(k):
-                        weight[c] = fresh[q, c] / b
-                    _add_row(data, indices, indptr, dense, p, k, rows[q], weight, d)
-        if root > 0:
-            for j in range(v.shape[0]):
-                u[j] = row[UU] * u[j] + row[UG] * point[j] * point[j]
-                a = row[USCALE] * u[j]
-                metric[j] = (math.sqrt(a) if root == 2 else a ** (1.0 / 3.0)) + eps
-            for j in range(v.shape[0]):
-                point[j] = row[PA] * anchor[j] + row[PW] * w[j] + row[PV] * v[j] / metric[j]
-        else:
-            _dual_point(point, anchor, w, v, row[PA], row[PW], row[PV])
-        c, e = row[C], row[E]
-        if e != 0.0:
-            mu[:] = z
-        if root > 0 or shape == GATHERED:
-            _prox_groups(point, z, metric, root > 0, gptr, gidx, lam, penalty, p0, l1, row[STEP])
-        elif shape == ENTRIES:
-            _prox_entries(point, z, lam, penalty, p0, row[STEP])
-        else:
-            counts[1] = _prox_blocks(
-                point, z, gptr, lam, penalty, p0, row[STEP], codes_z, free, t, step_z, atom_z, new_z, counts[1]
-            )
-        if c == 1.0:
-            w[:] = z
-        else:
-            for j in range(w.shape[0]):
-                w[j] = (1.0 - c) * w[j] + c * z[j]
-        if e != 0.0:
-            for j in range(w.shape[0]):
-                w[j] += e * (z[j] - mu[j])
-        if root > 0 or shape != BLOCKS:
-            counts[1] = _log_changes(z, codes_z, aptr, aidx, free, t, step_z, atom_z, new_z, counts[1])
-        if two_points:
-            counts[0] = _log_changes(w, codes_w, aptr, aidx, free, t, step_w, atom_w, new_w, counts[0])
+                        weight[q, c] = r[q, c] / b
+                s.d[:] = 0.0
+                accumulate(rows, batch, weight, s.d)
         if row[EST] != 0.0 and t == stop:
-            for j in range(v.shape[0]):
-                d[j] = row[EST] * v[j]
+            for j in range(s.v.shape[0]):
+                s.d[j] = row[EST] * s.v[j]
     return t

@@ -1,4 +1,4 @@
-"""A Problem as the flat arrays that the compiled loop reads, its columns reordered so that groups are contiguous."""
+"""A Problem as the flat arrays that the compiled loop reads: planes of positions, rows that lie like a plane."""
 
 from __future__ import annotations
 
@@ -7,12 +7,16 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import sparse
 
-from convex_bench.engine import kernel as K
+from convex_bench.engine.chunks import deal, round_up
+from convex_bench.engine.lanes import WIDTH
 from convex_bench.engine.penalties import CODES
+from convex_bench.engine.rows import Rows
+from convex_bench.engine.sweep import Penalty
 from convex_bench.problem import Problem
 from manifold_id.regularizers.base import Separable
 
 LOSSES = {"logistic": 0, "squared": 1, "multinomial": 2}
+_LINE = 64  # bytes of a cache line
 
 
 @dataclass(frozen=True)
@@ -21,69 +25,107 @@ class Layout:
 
     Attributes
     ----------
-    data, penalty
-        The first two groups of arguments of `kernel.advance`.
-    order
-        Flat coordinate of the problem at each position of the loop's variable.
-    size, outputs
-        Length of the flat variable, margins of a row.
+    rows, penalty
+        Arguments of `kernel.advance`.
+    at
+        (size,) place in the loop's variable of each flat coordinate of the problem.
+    atom
+        (slots,) the atom that a slot of the log stands for, -1 for none: padding, and atoms that are free.
+    group
+        (slots,) where chunks hold the groups: the group of each slot, -1 for none. Empty where gathered.
+    labels
+        (size,) the atom of each flat coordinate.
     """
 
-    data: tuple
-    penalty: tuple
-    order: np.ndarray
-    size: int
-    outputs: int
+    rows: Rows
+    penalty: Penalty
+    at: np.ndarray
+    atom: np.ndarray
+    group: np.ndarray
+    labels: np.ndarray
+
+    def zeros(self) -> np.ndarray:
+        """Return a new flat variable of the loop."""
+        return aligned_zeros(self.rows.outputs * self.rows.width)
 
     def flatten(self, w: np.ndarray) -> np.ndarray:
         """Return a copy of a point as the loop's flat variable."""
-        return np.ascontiguousarray(w, dtype=float).ravel()[self.order]
+        flat = self.zeros()
+        flat[self.at] = np.asarray(w, dtype=float).ravel()
+        return flat
 
     def restore(self, flat: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-        """Return a batch (seeds, size) of flat variables as points (seeds, *shape)."""
-        points = np.empty_like(flat)
-        points[:, self.order] = flat
-        return points.reshape(-1, *shape)
+        """Return a batch (seeds, ...) of flat variables as points (seeds, *shape)."""
+        return flat[:, self.at].reshape(-1, *shape)
+
+    def codes(self, w: np.ndarray) -> np.ndarray:
+        """Return the structure of a point as the loop keeps it: a bit for a slot, or a byte for an atom."""
+        nonzero = np.asarray(w).ravel() != 0
+        active = np.bincount(self.labels, weights=nonzero) > 0
+        if self.penalty.gathered:
+            return active.astype(np.uint8)
+        bits = np.append(active, False)[self.group]
+        entries = bits[: len(self.zeros())]
+        entries[self.at] = nonzero
+        return np.packbits(bits, bitorder="little")
 
 
-def lay_out(problem: Problem, separable: Separable, ignore_regularizer: bool) -> Layout:
-    """Return the arrays of a problem; the regularizer is replaced by zero where the method ignores it."""
-    size = int(np.prod(problem.shape))
-    outputs = size // problem.shape[0]
-    labels = np.asarray(separable.labels, dtype=np.int64)
-    order = np.argsort(labels, kind="stable")
-    gptr = np.concatenate([[0], np.cumsum(np.bincount(labels, minlength=len(separable.lam)))])
-    if separable.l1 > 0 or (outputs > 1 and not np.array_equal(order, np.arange(size))):
-        shape, order, gidx = K.GATHERED, np.arange(size), order
-    else:  # one output: a permutation of the columns makes every group a block
-        shape, gidx = (K.ENTRIES if len(separable.lam) == size else K.BLOCKS), np.arange(size)
-    kinked = (separable.lam > 0)[labels] | (separable.l1 > 0)
-    if separable.atoms == "entries":
-        aptr, aidx, free = np.arange(size + 1), np.arange(size), ~kinked
-    else:
-        aptr, aidx, free = gptr, gidx, separable.lam <= 0
+def aligned_zeros(size: int) -> np.ndarray:
+    """Return `size` float64 zeros that begin at a cache line, so that eight numbers never lie on two."""
+    memory = np.zeros(size + WIDTH)
+    skip = -memory.ctypes.data % _LINE // memory.itemsize
+    return memory[skip : skip + size]
+
+
+def lay_out(problem: Problem, separable: Separable, ignore_regularizer: bool, gather: bool) -> Layout:
+    """Return the arrays of a problem.
+
+    The regularizer is replaced by zero where the method ignores it. Groups are gathered, one after the other, if
+    `gather` says so or where they do not fit into chunks.
+    """
+    features = problem.shape[0]
+    outputs = int(np.prod(problem.shape)) // features
+    labels, entries = np.asarray(separable.labels, dtype=np.int64), np.arange(features * outputs)
+    by_entry = separable.atoms == "entries"
+    free = (separable.lam <= 0) & (separable.l1 <= 0)
     scale = 0.0 if ignore_regularizer else 1.0
-    lam = np.ascontiguousarray(scale * separable.lam, dtype=float)
-    code, (p0, _) = CODES[separable.penalty], separable.parameters
-    if ignore_regularizer:
-        code = CODES["abs"]
-    penalty = (shape, gptr, gidx, lam, code, float(p0), scale * float(separable.l1), aptr, aidx, free)
-    rows = _rows(problem, order)
-    data = (*rows, problem.n, problem.shape[0], outputs, problem.y.astype(float), LOSSES[problem.loss.name])
-    return Layout(data, penalty, order, size, outputs)
+    lam, l1 = scale * np.asarray(separable.lam, dtype=float), scale * float(separable.l1)
+    code = CODES["abs" if ignore_regularizer else separable.penalty]
+    chunks = None if gather else deal(labels.reshape(features, outputs))
+    position, width = (np.arange(features), round_up(features)) if chunks is None else (chunks.position, chunks.width)
+    at = (np.arange(outputs) * width + position[:, None]).ravel()
+    if chunks is None:
+        table, group = np.empty((0, 5), np.int64), np.empty(0, np.int64)
+        atom = np.where(free[labels], -1, entries) if by_entry else np.where(free, -1, np.arange(len(free)))
+        blocks = _pointers(labels, at)
+        pointers = (*blocks, *(_pointers(entries, at) if by_entry else blocks))
+    else:
+        table, group, pointers = chunks.table, chunks.group, 4 * (np.empty(0, np.int64),)
+        lam = np.append(lam, 0.0)[group]  # the last one is that of padding
+        lam[: outputs * width][group[: outputs * width] >= 0] += l1  # a group of one entry: both parts add up
+        atom = np.where(chunks.twin, -1, np.append(np.where(free, -1, np.arange(len(free))), -1)[group])
+        if by_entry:
+            atom[:] = -1
+            atom[at] = np.where(free[labels], -1, entries)
+    penalty = Penalty(chunks is None, table, lam, code, float(separable.parameters[0]), l1, by_entry, *pointers)
+    labels = entries if by_entry and chunks is None else labels
+    rows = _rows(problem, position, width, outputs)
+    return Layout(rows, penalty, at, atom, group, labels)
 
 
-def _rows(problem: Problem, order: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, bool]:
-    """Return (values, column indices, row pointers, dense) in float64, the columns in the given order."""
-    design = problem.design
-    moved = not np.array_equal(order, np.arange(len(order)))
+def _pointers(labels: np.ndarray, at: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return (pointers, places) of a partition: those of part g are places[pointers[g] : pointers[g + 1]]."""
+    return np.concatenate([[0], np.cumsum(np.bincount(labels))]), at[np.argsort(labels, kind="stable")]
+
+
+def _rows(problem: Problem, position: np.ndarray, width: int, outputs: int) -> Rows:
+    """Return the design in float64 with its columns in their positions."""
+    design, n = problem.design, problem.n
+    labels, none = problem.y.astype(float), np.empty(0, np.int64)
     if sparse.issparse(design):
-        indices = design.indices.astype(np.int64)
-        if moved:
-            position = np.empty_like(order)
-            position[order] = np.arange(len(order))
-            indices = position[indices]
-        return design.data.astype(float), indices, design.indptr.astype(np.int64), False
-    none = np.empty(0, np.int64)
-    dense = design[:, order] if moved else design
-    return np.ascontiguousarray(dense, dtype=float).ravel(), none, none, True
+        indices = position[design.indices]
+        data = (design.data.astype(float), indices, design.indptr.astype(np.int64))
+        return Rows(*data, False, n, width, outputs, labels, LOSSES[problem.loss.name])
+    data = aligned_zeros(n * width)
+    data.reshape(n, width)[:, position] = design
+    return Rows(data, none, none, True, n, width, outputs, labels, LOSSES[problem.loss.name])

@@ -46,8 +46,8 @@ class Recursion:
         What the second gradient h is taken at: NONE, SNAPSHOT_POINT, TABLE or PREVIOUS.
     full
         Gradients are full.
-    root
-        0: no metric; 2 or 3: metric D = (scale u)^(1/root) + eps with u the running second moment.
+    adaptive
+        The prox is in the metric D = sqrt(scale u) + eps, with u the running second moment.
     iterate
         "w" or "z": which of the loop's two points is the method's iterate.
     two_points
@@ -59,7 +59,7 @@ class Recursion:
     coefficients: Callable[[Any, np.ndarray, Table, Any], Any]
     second: int = K.NONE
     full: bool = False
-    root: int = 0
+    adaptive: bool = False
     eps: Callable[[Any], float] = lambda method: 0.0
     iterate: str = "w"
     two_points: Callable[[Any], bool] = lambda method: False
@@ -173,7 +173,7 @@ RECURSIONS: dict[type, Recursion] = {
     RDA: Recursion(_rda),
     SDA: Recursion(_rda, ignores_regularizer=True),
     ProxSGD: Recursion(_prox_sgd),
-    YangProxSGD: Recursion(_yang, root=2, eps=lambda m: m.delta, two_points=lambda m: True),
+    YangProxSGD: Recursion(_yang, adaptive=True, eps=lambda m: m.delta, two_points=lambda m: True),
     ProxSVRG: Recursion(_svrg, second=K.SNAPSHOT_POINT),
     ProxSAGA: Recursion(_saga, second=K.TABLE),
     ProxSTORM: Recursion(_prox_storm, second=K.PREVIOUS),

@@ -13,11 +13,13 @@ from typing import Any
 import numpy as np
 
 from convex_bench.engine import kernel as K
-from convex_bench.engine.layout import lay_out
+from convex_bench.engine.lanes import WIDTH
+from convex_bench.engine.layout import Layout, aligned_zeros, lay_out
 from convex_bench.engine.lazy_choice import applies, pays
 from convex_bench.engine.oracle import check_batch, iterate
 from convex_bench.engine.recursions import RECURSIONS, Recursion
 from convex_bench.engine.sampling import stream
+from convex_bench.engine.sweep import Log
 from convex_bench.problem import Problem
 from manifold_id.methods.base import Method
 from manifold_id.regularizers.base import Separable
@@ -126,36 +128,63 @@ def run(
 def _compiled(recursion: Recursion, separable: Separable) -> bool:
     """Whether the loop has the prox: in a metric, groups only for the plain norm."""
     groups = len(separable.lam) < len(separable.labels)
-    return recursion.root == 0 or not groups or separable.penalty == "abs"
+    return not recursion.adaptive or not groups or separable.penalty == "abs"
 
 
 @dataclass
 class _Seed:
-    """The arrays of one seed, changed in place by the kernel."""
+    """One seed's arrays, changed in place by the kernel, and what was taken out of its logs."""
 
-    arrays: tuple[np.ndarray, ...]
-    codes: tuple[np.ndarray, np.ndarray]
-    stream: tuple[np.ndarray, np.ndarray]
-    logs: tuple[np.ndarray, ...]
-    counts: np.ndarray
+    state: K.State
+    log: Log
     t: int = 0
     changes: tuple[list, list] = field(default_factory=lambda: ([], []))
 
-    def empty_logs(self) -> None:
-        """Move what the logs hold into `changes`."""
-        for which in (0, 1):
-            count = self.counts[which]
+    def empty_log(self, atom: np.ndarray) -> None:
+        """Move what the log holds into `changes`, with the atoms of the slots."""
+        for which, (step, slot, new) in enumerate((self.log[:3], self.log[3:6])):
+            count = self.log.counts[which]
             if count:
-                self.changes[which].append(tuple(a[:count].copy() for a in self.logs[3 * which : 3 * which + 3]))
-        self.counts[:] = 0
+                atoms = atom[slot[:count]]
+                kept = atoms >= 0
+                self.changes[which].append((step[:count][kept], atoms[kept], new[:count][kept]))
+        self.log.counts[:] = 0
+
+    def trace(self, which: int, initial: np.ndarray, steps: int) -> Trace:
+        """Return the changes of w (0) or z (1) as a trace."""
+        empty = (np.empty(0, np.int64), np.empty(0, np.int32), np.empty(0, np.int8))
+        parts = zip(empty, *self.changes[which], strict=True)
+        step, atom, new = (np.concatenate(list(part)) for part in parts)
+        return Trace(initial=initial, step=step, atom=atom, new=new, steps=steps)
 
 
-def _advance(fixed: tuple, coef: np.ndarray, base: int, stop: int, how: tuple, two_points: bool, s: _Seed) -> None:
+def _fresh(layout: Layout, start: np.ndarray, seed: int, batch_size: int, replacement: bool, table: bool) -> _Seed:
+    """Return a seed before its first step."""
+    rows, n = layout.rows, layout.rows.n
+    w, z, anchor, previous = (layout.flatten(start) for _ in range(4))
+    v, u, mu, d, g, point, metric = (layout.zeros() for _ in range(7))
+    codes = layout.codes(start)
+    segments = np.zeros((len(layout.penalty.chunks) + 1, 2), np.int64)
+    segments[-1, 1] = rows.width
+    state = K.State(
+        *stream(seed, n, replacement),
+        np.zeros((K.AHEAD, batch_size), np.int64),
+        np.zeros((batch_size, rows.outputs)),
+        *(w, z, v, u, anchor, mu, previous, d),
+        np.zeros((n if table else 0, rows.outputs)),
+        *(g, point, metric, aligned_zeros(2 * WIDTH * rows.outputs), aligned_zeros(WIDTH), segments),
+        *(codes, codes.copy()),
+    )
+    capacity = max(_LOG, 4 * WIDTH * len(codes))
+    arrays = (np.empty(capacity, kind) for kind in 2 * (np.int64, np.int32, np.int8))
+    return _Seed(state, Log(*arrays, np.zeros(2, np.int64)))
+
+
+def _advance(layout: Layout, plan: K.Plan, coef: np.ndarray, base: int, stop: int, seed: _Seed) -> None:
     """Bring one seed to step `stop`; row i of `coef` belongs to step base + 1 + i."""
-    while s.t < stop:
-        state = (*s.stream, *s.arrays, *s.codes)
-        s.t = K.advance(*fixed, coef, base, s.t, stop, *how, *state, two_points, *s.logs, s.counts)
-        s.empty_logs()
+    while seed.t < stop:
+        seed.t = K.advance(layout.rows, layout.penalty, plan, coef, base, seed.t, stop, seed.state, seed.log)
+        seed.empty_log(layout.atom)
 
 
 def _run_compiled(
@@ -172,54 +201,37 @@ def _run_compiled(
     threads: int | None,
     report: Progress,
 ) -> list[Run]:
-    layout = lay_out(problem, separable, recursion.ignores_regularizer)
+    gather = recursion.adaptive or recursion.iterate == "z"
+    layout = lay_out(problem, separable, recursion.ignores_regularizer, gather)
     two_points = recursion.two_points(method)
+    plan = K.Plan(recursion.second, recursion.full, recursion.adaptive, float(recursion.eps(method)), two_points)
+    table = recursion.second in (K.SNAPSHOT_POINT, K.TABLE)
+    runs = [_fresh(layout, start, seed, batch_size, replacement, table) for seed in seeds]
     codes = np.asarray(problem.regularizer.structure(start), dtype=np.int8)
-    table_rows = problem.n if recursion.second == K.TABLE else 1
-    capacity = max(_LOG, 4 * len(codes))
-
-    def fresh(seed: int) -> _Seed:
-        w, zero = layout.flatten(start), np.zeros(layout.size)
-        arrays = (w, w.copy(), zero, zero.copy(), w.copy(), zero.copy(), w.copy())
-        extra = (np.zeros((table_rows, layout.outputs)), zero.copy(), np.zeros((2, layout.size)))
-        logs = tuple(np.empty(capacity, kind) for kind in 2 * (np.int64, np.int32, np.int8))
-        both = (codes.copy(), codes.copy())
-        return _Seed((*arrays, *extra), both, stream(seed, problem.n, replacement), logs, np.zeros(2, int))
-
-    runs = [fresh(seed) for seed in seeds]
     seconds, carry, done = 0.0, None, 0
     curves: list[list[dict[str, float]]] = []
-    which = 1 if recursion.iterate == "z" else 0
+    iterate = [s.state.z if recursion.iterate == "z" else s.state.w for s in runs]
     with ThreadPoolExecutor(threads or os.cpu_count() or 1) as pool:
         for mark in marks:
             while done < mark:
                 stop = int(min(mark, done + _BLOCK))
                 coef = np.zeros((stop - done, K.COLUMNS))
                 carry = recursion.coefficients(method, np.arange(done + 1, stop + 1), coef, carry)
-                how = (recursion.second, recursion.full, recursion.root, recursion.eps(method), batch_size)
-                block = partial(_advance, (*layout.data, *layout.penalty), coef, done, stop, how, two_points)
                 clock = time.perf_counter()
-                list(pool.map(block, runs))
+                list(pool.map(partial(_advance, layout, plan, coef, done, stop), runs))
                 seconds += time.perf_counter() - clock
                 report((stop - done) * len(runs))
                 done = stop
-            points = layout.restore(np.stack([s.arrays[which] for s in runs]), problem.shape)
-            estimates = layout.restore(np.stack([s.arrays[8] for s in runs]), problem.shape)
+            points = layout.restore(np.stack(iterate), problem.shape)
+            estimates = layout.restore(np.stack([s.state.d for s in runs]), problem.shape)
             # seed by seed, so that the last bit does not depend on which seeds share a call
             curves.append(list(pool.map(partial(_measure, problem, int(mark), reference), points, estimates)))
-
-    def trace(s: _Seed, point: int) -> Trace:
-        empty = (np.empty(0, np.int64), np.empty(0, np.int32), np.empty(0, np.int8))
-        parts = zip(*s.changes[point], strict=True) if s.changes[point] else ((a,) for a in empty)
-        step, atom, new = (np.concatenate(list(part)) for part in parts)
-        return Trace(initial=codes, step=step, atom=atom, new=new, steps=int(marks[-1]))
-
     result = []
     for i, (seed, s) in enumerate(zip(seeds, runs, strict=True)):
-        prox_trace = trace(s, 1)
+        prox_trace = s.trace(1, codes, done)
+        first = s.trace(0, codes, done) if two_points else prox_trace
         mine = _columns([c[i] for c in curves])
-        first = trace(s, 0) if two_points else prox_trace
-        result.append(Run(seed, int(marks[-1]), first, prox_trace, mine, points[i], seconds / len(runs), compiled=True))
+        result.append(Run(seed, done, first, prox_trace, mine, points[i], seconds / len(runs), compiled=True))
     return result
 
 
