@@ -1,15 +1,15 @@
 """The prox of groups that lie anywhere, also in a diagonal metric, one group after the other: the general case."""
 
+# mypy: disallow-untyped-defs=False, check-untyped-defs=False
 from __future__ import annotations
 
 import math
 
-from numba import njit
-
+from convex_bench.engine.compiled import inner
 from convex_bench.engine.penalties import prox
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _secular(point, metric, gidx, start, stop, threshold):
     """Return theta = |x_g| of the group's prox in a diagonal metric: the root of sum (d v)^2 / (d theta + t)^2 = 1.
 
@@ -40,7 +40,7 @@ def _secular(point, metric, gidx, start, stop, threshold):
     return theta
 
 
-@njit(cache=True, nogil=True)
+@inner
 def prox_groups(penalty, point, z, metric, adaptive, step):
     """z <- prox of the point, group by group, in the metric if `adaptive`; the point is changed where l1 > 0."""
     gptr, gidx, code = penalty.gptr, penalty.gidx, penalty.code
@@ -76,10 +76,10 @@ def prox_groups(penalty, point, z, metric, adaptive, step):
                 z[j] = factor * point[j]
 
 
-@njit(cache=True, nogil=True)
-def log_changes(penalty, x, codes, t, steps, slots, news, counts, which):
+@inner
+def log_changes(penalty, x, codes, t, changes):
     """Log (t, atom, new code) for every atom whose activity differs from its code, and set that."""
-    aptr, aidx, count = penalty.aptr, penalty.aidx, counts[which]
+    aptr, aidx, count = penalty.aptr, penalty.aidx, changes.filled[0]
     for atom in range(aptr.shape[0] - 1):
         active = 0
         for s in range(aptr[atom], aptr[atom + 1]):
@@ -88,6 +88,6 @@ def log_changes(penalty, x, codes, t, steps, slots, news, counts, which):
                 break
         if active != codes[atom]:
             codes[atom] = active
-            steps[count], slots[count], news[count] = t, atom, active
+            changes.step[count], changes.slot[count], changes.new[count] = t, atom, active
             count += 1
-    counts[which] = count
+    changes.filled[0] = count

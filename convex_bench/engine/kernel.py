@@ -20,11 +20,11 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
+from convex_bench.engine.compiled import compiled, inner
 from convex_bench.engine.gathered import log_changes, prox_groups
 from convex_bench.engine.lanes import WIDTH
-from convex_bench.engine.rows import accumulate, clear, derivative, full_gradient, margins
+from convex_bench.engine.rows import accumulate, clear, copy, derivative, fill, full_gradient, margins
 from convex_bench.engine.sampling import draw
 from convex_bench.engine.sweep import ENTRIES, KIND, LENGTH, PLANE, START, sweep
 
@@ -89,9 +89,15 @@ class State(NamedTuple):
     segments: np.ndarray
     codes_w: np.ndarray
     codes_z: np.ndarray
+    weight: np.ndarray
+    r: np.ndarray
+    h: np.ndarray
+    ones: np.ndarray
+    block: np.ndarray
+    values: np.ndarray
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _live(chunks, codes, first, segments):
     """Set the first segments to the ranges of positions whose chunk may hold a nonzero; return their number."""
     count = 0
@@ -108,8 +114,8 @@ def _live(chunks, codes, first, segments):
     return count
 
 
-@njit(cache=True, nogil=True)
-def _gathered_step(penalty, plan, t, row, a, s, log):
+@inner
+def _gathered_step(penalty, plan, t, row, a, s, log_w, log_z):
     """Do step t with gradient a g, group by group."""
     v, w, z, u, mu, point, metric = s.v, s.w, s.z, s.u, s.mu, s.point, s.metric
     c, e = row[C], row[E]
@@ -122,19 +128,19 @@ def _gathered_step(penalty, plan, t, row, a, s, log):
             metric[j] = d
         point[j] = row[PA] * s.anchor[j] + row[PW] * w[j] + row[PV] * v[j] / d
     if e != 0.0:
-        mu[:] = z
+        copy(z, mu)
     prox_groups(penalty, point, z, metric, plan.adaptive, row[STEP])
     for j in range(w.shape[0]):
         w[j] = (1.0 - c) * w[j] + c * z[j] if c != 1.0 else z[j]
         if e != 0.0:
             w[j] += e * (z[j] - mu[j])
-    log_changes(penalty, z, s.codes_z, t, log.step_z, log.slot_z, log.new_z, log.counts, 1)
+    log_changes(penalty, z, s.codes_z, t, log_z)
     if plan.two_points:
-        log_changes(penalty, w, s.codes_w, t, log.step_w, log.slot_w, log.new_w, log.counts, 0)
+        log_changes(penalty, w, s.codes_w, t, log_w)
 
 
-@njit(cache=True, nogil=True)
-def advance(rows, penalty, plan, coef, base, t, stop, s, log):
+@compiled
+def advance(rows, penalty, plan, coef, base, t, stop, s, log_w, log_z):
     """Run steps t+1 .. stop of one seed in place; row i of `coef` belongs to step base + 1 + i.
 
     Returns the number of steps done in all: less than `stop` when a log is full, to be emptied and called again.
@@ -142,32 +148,32 @@ def advance(rows, penalty, plan, coef, base, t, stop, s, log):
     b, k, width = s.batches.shape[1], rows.outputs, rows.width
     whole = s.segments[s.segments.shape[0] - 1 :]
     no_table = s.table[:0]
-    weight, ones, by = np.empty((b, k)), np.ones(k), np.empty(6)
-    r, h = np.empty((b, k)), np.empty((b, k))
-    capacity, slots = log.step_w.shape[0], WIDTH * s.codes_w.shape[0]
+    weight, r, h = s.weight, s.r, s.h
+    capacity, slots = log_w.step.shape[0], WIDTH * s.codes_w.shape[0]
     fused = rows.dense and b == 1 and not plan.full and not penalty.gathered
+    known = 1 if rows.dense and not penalty.gathered else 0  # rows of a minibatch that `sweep` multiplies
     if t == 0 and not plan.full:
         draw(s.rng, s.order, rows.n, s.batches[1])
         draw(s.rng, s.order, rows.n, s.batches[2])
-        margins(rows, s.batches[1], 0, s.w, whole, s.fresh)
+        margins(rows, s.batches[1], s.w, whole, s.fresh)
     while t < stop:
-        if max(log.counts[0], log.counts[1]) + slots > capacity:
+        if max(log_w.filled[0], log_z.filled[0]) + slots > capacity:
             return t
         row = coef[t - base]
         t += 1
         batch, coming, later = s.batches[t % AHEAD], s.batches[(t + 1) % AHEAD], s.batches[(t + 2) % AHEAD]
         if row[RESTART] != 0.0:
-            s.anchor[:] = s.w
-            s.v[:] = 0.0
+            copy(s.w, s.anchor)
+            fill(s.v, 0.0)
         if row[SNAPSHOT] != 0.0:
-            full_gradient(rows, s.w, whole, s.mu, s.table)
+            full_gradient(rows, s.w, whole, s.mu, s.table, s.block, s.values)
         a = row[VG] if plan.full or plan.adaptive else 1.0  # v gets a g
         if plan.full:
-            full_gradient(rows, s.w, whole, s.g, no_table)
+            full_gradient(rows, s.w, whole, s.g, no_table, s.block, s.values)
         else:
             draw(s.rng, s.order, rows.n, later)
             if plan.second == PREVIOUS and row[VH] != 0.0:
-                margins(rows, batch, 0, s.previous, whole, h)
+                margins(rows, batch, s.previous, whole, h)
             for q in range(b):
                 i = batch[q]
                 derivative(rows.loss, s.fresh[q], rows.y[i], r[q])
@@ -175,7 +181,7 @@ def advance(rows, penalty, plan, coef, base, t, stop, s, log):
                     if row[VH] != 0.0:
                         derivative(rows.loss, h[q], rows.y[i], h[q])
                 elif plan.second != NONE:
-                    h[q] = s.table[i]
+                    copy(s.table[i], h[q])
                 for c in range(k):
                     weight[q, c] = (r[q, c] if plan.adaptive else row[VG] * r[q, c]) / b
                     if plan.second != NONE and row[VH] != 0.0:
@@ -183,48 +189,42 @@ def advance(rows, penalty, plan, coef, base, t, stop, s, log):
             if not fused:
                 accumulate(rows, batch, weight, s.g)
         if plan.second == PREVIOUS:
-            s.previous[:] = s.w
+            copy(s.w, s.previous)
         if penalty.gathered:
-            _gathered_step(penalty, plan, t, row, a, s, log)
+            _gathered_step(penalty, plan, t, row, a, s, log_w, log_z)
         else:
             other = s.anchor if row[PA] != 0.0 else s.w
             v_from = s.mu if row[VM] != 0.0 else s.v
-            by[0], by[1] = row[VM] if row[VM] != 0.0 else row[VV], row[VW]
-            by[2], by[3], by[4], by[5] = row[PA] + row[PW], row[PV], row[STEP], row[C]
-            x, x_start, x_plane, slopes = s.g, 0, width, ones
+            x, x_start, x_plane, slopes = s.g, 0, width, s.ones
             ahead, ahead_start, ahead_plane, fetched = s.g, 0, width, -1
             if plan.full:
-                ones[:] = a
+                fill(s.ones, a)
             if fused:
                 x, x_start, x_plane, slopes = rows.data, batch[0] * width, 0, weight[0]
                 fetched = later[0] * width
             if rows.dense and not plan.full:
                 ahead, ahead_start, ahead_plane = rows.data, coming[0] * width, 0
             sweep(
-                penalty, width, t, by, s.v, v_from, other, s.w, x, x_start, x_plane, slopes,
-                ahead, ahead_start, ahead_plane, fetched, s.dots, plan.two_points, s.codes_w, s.codes_z, log, s.lanes,
+                penalty, width, t, row[VM] if row[VM] != 0.0 else row[VV], row[VW], row[PA] + row[PW], row[PV],
+                row[STEP], row[C], s.v, v_from, other, s.w, x, x_start, x_plane, slopes, ahead, ahead_start,
+                ahead_plane, fetched, s.dots, s.lanes, plan.two_points, s.codes_w, s.codes_z, log_w, log_z,
             )  # fmt: skip
         if plan.full:
             if t == stop:
-                s.d[:] = 0.0
+                fill(s.d, 0.0)
         else:
             if not fused:
                 clear(rows, batch, s.g)
-            if rows.dense and not penalty.gathered:
+            live, codes = whole, s.codes_w if plan.two_points else s.codes_z
+            if known > 0:
                 for c in range(k):
-                    margin = 0.0
+                    s.fresh[0, c] = 0.0
                     for lane in range(WIDTH):
-                        margin += s.dots[c * WIDTH + lane] + s.dots[(k + c) * WIDTH + lane]
-                    s.fresh[0, c] = margin
-                if b > 1:
-                    if penalty.by_entry:
-                        margins(rows, coming, 1, s.w, whole, s.fresh)
-                    else:
-                        codes = s.codes_w if plan.two_points else s.codes_z
-                        live = _live(penalty.chunks, codes, s.w.shape[0] // WIDTH, s.segments)
-                        margins(rows, coming, 1, s.w, s.segments[:live], s.fresh)
-            else:
-                margins(rows, coming, 0, s.w, whole, s.fresh)
+                        s.fresh[0, c] += s.dots[c * WIDTH + lane] + s.dots[(k + c) * WIDTH + lane]
+                if b > 1 and not penalty.by_entry:
+                    live = s.segments[: _live(penalty.chunks, codes, s.w.shape[0] // WIDTH, s.segments)]
+            if known < b:
+                margins(rows, coming[known:], s.w, live, s.fresh[known:])
             if plan.second == TABLE:
                 for q in range(b):  # one by one: a minibatch may hold a row twice
                     i = batch[q]
@@ -236,7 +236,7 @@ def advance(rows, penalty, plan, coef, base, t, stop, s, log):
                 for q in range(b):
                     for c in range(k):
                         weight[q, c] = r[q, c] / b
-                s.d[:] = 0.0
+                fill(s.d, 0.0)
                 accumulate(rows, batch, weight, s.d)
         if row[EST] != 0.0 and t == stop:
             for j in range(s.v.shape[0]):

@@ -11,7 +11,7 @@ import operator
 from collections.abc import Callable
 from typing import Any
 
-from llvmlite import ir
+from llvmlite import ir  # type: ignore[import-untyped]
 from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic, lower_builtin, models, register_model, type_callable
@@ -63,7 +63,7 @@ def load(typing: Any, array: Any, index: Any) -> Any:
     """Return array[index : index + 8] of a contiguous float64 array; nothing is checked."""
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return builder.load(_address(context, builder, signature.args[0], *args, _VECTOR), align=8)
+        return builder.load(_address(context, builder, signature.args[0], args[0], args[1], _VECTOR), align=8)
 
     return _LANES(array, types.intp), generate
 
@@ -84,7 +84,7 @@ def prefetch(typing: Any, array: Any, index: Any) -> Any:
     """Ask for the cache line of array[index]: it is read soon."""
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        address = _address(context, builder, signature.args[0], *args, ir.IntType(8))
+        address = _address(context, builder, signature.args[0], args[0], args[1], ir.IntType(8))
         kind = ir.FunctionType(ir.VoidType(), [address.type, _INT32, _INT32, _INT32])
         called = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
         builder.call(called, [address, _INT32(0), _INT32(3), _INT32(1)])  # to read, into all levels, data

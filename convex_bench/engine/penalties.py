@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 
-from numba import njit
+from convex_bench.engine.compiled import compiled, inner
 
 CODES = {"abs": 0, "elastic_net": 1, "mcp": 2, "scad": 3, "l0": 4, "l_half": 5, "nonnegative": 6}
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def prox(code, r, step, lam, p0):
     """Return argmin_{x >= 0} phi(x; lam) + (x - r)^2 / (2 step) for r >= 0; of two minimizers the smaller."""
     if lam == 0.0 and code != 1:
@@ -27,7 +27,7 @@ def prox(code, r, step, lam, p0):
     return _l_half(r, step, lam)
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _mcp(r, step, lam, gamma):
     """MCP: lam x - x^2 / (2 gamma) up to gamma lam, constant beyond."""
     if step >= gamma:  # concave up to gamma lam: the minimizer is an end
@@ -37,7 +37,7 @@ def _mcp(r, step, lam, gamma):
     return max(r - step * lam, 0.0) / (1.0 - step / gamma)
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _scad(r, step, lam, a):
     """SCAD: slope lam up to lam, falling to 0 at a lam, then constant lam^2 (a + 1) / 2."""
     if step < a - 1.0:  # convex subproblem: the piece follows from r
@@ -51,7 +51,7 @@ def _scad(r, step, lam, a):
     return r if r > lam * switch else max(r - step * lam, 0.0)
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _l_half(r, step, lam):
     """lam sqrt(x): the half-thresholding formula of Xu et al. (2012)."""
     scale = 2.0 * lam * step

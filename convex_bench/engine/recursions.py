@@ -65,6 +65,15 @@ class Recursion:
     two_points: Callable[[Any], bool] = lambda method: False
     ignores_regularizer: bool = False
 
+    @property
+    def gathers(self) -> bool:
+        """Whether the loop needs every coordinate of z, as `kernel` keeps it where groups are gathered."""
+        return self.adaptive or self.iterate == "z"
+
+    def plan(self, method: Any) -> K.Plan:
+        """Return what the loop is told about the method besides its coefficients."""
+        return K.Plan(self.second, self.full, self.adaptive, float(self.eps(method)), self.two_points(method))
+
 
 def _running_sum(s: np.ndarray, start: float, restarts: np.ndarray) -> np.ndarray:
     """Return the running sums of s that begin anew where `restarts`; one addition a step, as the pure update does."""

@@ -4,14 +4,15 @@ The variable W (width, outputs) lies plane by plane: entry (j, c) at c width + j
 entries of a dense row beyond the features are zero.
 """
 
+# mypy: disallow-untyped-defs=False, check-untyped-defs=False
 from __future__ import annotations
 
 import math
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
+from convex_bench.engine.compiled import inner
 from convex_bench.engine.lanes import WIDTH, load, splat, store, total
 
 BLOCK = 16  # rows at a time for the full gradient
@@ -39,13 +40,27 @@ class Rows(NamedTuple):
     loss: int
 
 
-@njit(cache=True, nogil=True)
-def margins(rows, batch, first, w, segments, out):
-    """out[q] = x_i W for i = batch[q], q >= first; of dense rows only the ranges of positions in `segments` (m, 2)."""
+@inner
+def fill(x, value):
+    """Set all of x to the value."""
+    for j in range(x.shape[0]):
+        x[j] = value
+
+
+@inner
+def copy(x, out):
+    """Set all of out to x."""
+    for j in range(x.shape[0]):
+        out[j] = x[j]
+
+
+@inner
+def margins(rows, batch, w, segments, out):
+    """out[q] = x_i W for i = batch[q]; of dense rows only the ranges of positions in `segments` (m, 2)."""
     data, width = rows.data, rows.width
-    q, last = first, batch.shape[0]
+    q, last = 0, batch.shape[0]
     if not rows.dense:
-        for q in range(first, last):
+        for q in range(last):
             for c in range(rows.outputs):
                 margin = 0.0
                 for s in range(rows.indptr[batch[q]], rows.indptr[batch[q] + 1]):
@@ -76,7 +91,7 @@ def margins(rows, batch, first, w, segments, out):
         q += 1
 
 
-@njit(cache=True, nogil=True)
+@inner
 def accumulate(rows, batch, weight, v):
     """V += sum_q x_i^T weight[q], i = batch[q]."""
     data, width = rows.data, rows.width
@@ -112,11 +127,11 @@ def accumulate(rows, batch, weight, v):
         q += 1
 
 
-@njit(cache=True, nogil=True)
+@inner
 def clear(rows, batch, v):
     """V = 0 again after `accumulate` on zero."""
     if rows.dense:
-        v[:] = 0.0
+        fill(v, 0.0)
         return
     for q in range(batch.shape[0]):
         for c in range(rows.outputs):
@@ -124,7 +139,7 @@ def clear(rows, batch, v):
                 v[c * rows.width + rows.indices[s]] = 0.0
 
 
-@njit(cache=True, nogil=True)
+@inner
 def derivative(loss, m, y, out):
     """Derivative of the loss with respect to the margins m of a row; loss = 0 logistic, 1 squared, 2 multinomial."""
     if loss == 0:
@@ -144,18 +159,22 @@ def derivative(loss, m, y, out):
         out[int(y)] -= 1.0
 
 
-@njit(cache=True, nogil=True)
-def full_gradient(rows, w, whole, out, table):
-    """out = gradient of the smooth part at W; every row's derivative goes to `table`, unless it is empty."""
-    out[:] = 0.0
+@inner
+def full_gradient(rows, w, whole, out, table, batch, m):
+    """out = gradient of the smooth part at W; every row's derivative goes to `table`, unless it is empty.
+
+    `batch` (BLOCK,) and `m` (BLOCK, outputs) are memory.
+    """
+    fill(out, 0.0)
     for start in range(0, rows.n, BLOCK):
-        batch = np.arange(start, min(start + BLOCK, rows.n))
-        m = np.empty((batch.shape[0], rows.outputs))
-        margins(rows, batch, 0, w, whole, m)
-        for q in range(batch.shape[0]):
+        count = min(BLOCK, rows.n - start)
+        for q in range(count):
+            batch[q] = start + q
+        margins(rows, batch[:count], w, whole, m)
+        for q in range(count):
             derivative(rows.loss, m[q], rows.y[start + q], m[q])
-            if table.shape[0] > 0:
-                table[start + q] = m[q]
             for c in range(rows.outputs):
+                if table.shape[0] > 0:
+                    table[start + q, c] = m[q, c]
                 m[q, c] /= rows.n
-        accumulate(rows, batch, m, out)
+        accumulate(rows, batch[:count], m, out)

@@ -6,20 +6,18 @@ import os
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import numpy as np
 
 from convex_bench.engine import kernel as K
-from convex_bench.engine.lanes import WIDTH
-from convex_bench.engine.layout import Layout, aligned_zeros, lay_out
+from convex_bench.engine.layout import lay_out
 from convex_bench.engine.lazy_choice import applies, pays
 from convex_bench.engine.oracle import check_batch, iterate
 from convex_bench.engine.recursions import RECURSIONS, Recursion
-from convex_bench.engine.sampling import stream
-from convex_bench.engine.sweep import Log
+from convex_bench.engine.seeds import Seed
 from convex_bench.problem import Problem
 from manifold_id.methods.base import Method
 from manifold_id.regularizers.base import Separable
@@ -27,7 +25,6 @@ from manifold_id.tracking import ManifoldTracker, Trace
 from manifold_id.validation import integer
 
 _BLOCK = 16384  # steps between two looks at the clock, the keyboard and the logs
-_LOG = 1 << 16  # changes a log holds before it is emptied
 
 Progress = Callable[[int], None]
 
@@ -131,62 +128,6 @@ def _compiled(recursion: Recursion, separable: Separable) -> bool:
     return not recursion.adaptive or not groups or separable.penalty == "abs"
 
 
-@dataclass
-class _Seed:
-    """One seed's arrays, changed in place by the kernel, and what was taken out of its logs."""
-
-    state: K.State
-    log: Log
-    t: int = 0
-    changes: tuple[list, list] = field(default_factory=lambda: ([], []))
-
-    def empty_log(self, atom: np.ndarray) -> None:
-        """Move what the log holds into `changes`, with the atoms of the slots."""
-        for which, (step, slot, new) in enumerate((self.log[:3], self.log[3:6])):
-            count = self.log.counts[which]
-            if count:
-                atoms = atom[slot[:count]]
-                kept = atoms >= 0
-                self.changes[which].append((step[:count][kept], atoms[kept], new[:count][kept]))
-        self.log.counts[:] = 0
-
-    def trace(self, which: int, initial: np.ndarray, steps: int) -> Trace:
-        """Return the changes of w (0) or z (1) as a trace."""
-        empty = (np.empty(0, np.int64), np.empty(0, np.int32), np.empty(0, np.int8))
-        parts = zip(empty, *self.changes[which], strict=True)
-        step, atom, new = (np.concatenate(list(part)) for part in parts)
-        return Trace(initial=initial, step=step, atom=atom, new=new, steps=steps)
-
-
-def _fresh(layout: Layout, start: np.ndarray, seed: int, batch_size: int, replacement: bool, table: bool) -> _Seed:
-    """Return a seed before its first step."""
-    rows, n = layout.rows, layout.rows.n
-    w, z, anchor, previous = (layout.flatten(start) for _ in range(4))
-    v, u, mu, d, g, point, metric = (layout.zeros() for _ in range(7))
-    codes = layout.codes(start)
-    segments = np.zeros((len(layout.penalty.chunks) + 1, 2), np.int64)
-    segments[-1, 1] = rows.width
-    state = K.State(
-        *stream(seed, n, replacement),
-        np.zeros((K.AHEAD, batch_size), np.int64),
-        np.zeros((batch_size, rows.outputs)),
-        *(w, z, v, u, anchor, mu, previous, d),
-        np.zeros((n if table else 0, rows.outputs)),
-        *(g, point, metric, aligned_zeros(2 * WIDTH * rows.outputs), aligned_zeros(WIDTH), segments),
-        *(codes, codes.copy()),
-    )
-    capacity = max(_LOG, 4 * WIDTH * len(codes))
-    arrays = (np.empty(capacity, kind) for kind in 2 * (np.int64, np.int32, np.int8))
-    return _Seed(state, Log(*arrays, np.zeros(2, np.int64)))
-
-
-def _advance(layout: Layout, plan: K.Plan, coef: np.ndarray, base: int, stop: int, seed: _Seed) -> None:
-    """Bring one seed to step `stop`; row i of `coef` belongs to step base + 1 + i."""
-    while seed.t < stop:
-        seed.t = K.advance(layout.rows, layout.penalty, plan, coef, base, seed.t, stop, seed.state, seed.log)
-        seed.empty_log(layout.atom)
-
-
 def _run_compiled(
     problem: Problem,
     method: Method,
@@ -201,12 +142,9 @@ def _run_compiled(
     threads: int | None,
     report: Progress,
 ) -> list[Run]:
-    gather = recursion.adaptive or recursion.iterate == "z"
-    layout = lay_out(problem, separable, recursion.ignores_regularizer, gather)
-    two_points = recursion.two_points(method)
-    plan = K.Plan(recursion.second, recursion.full, recursion.adaptive, float(recursion.eps(method)), two_points)
-    table = recursion.second in (K.SNAPSHOT_POINT, K.TABLE)
-    runs = [_fresh(layout, start, seed, batch_size, replacement, table) for seed in seeds]
+    layout = lay_out(problem, separable, recursion.ignores_regularizer, recursion.gathers)
+    plan = recursion.plan(method)
+    runs = [Seed.start(layout, plan, start, seed, batch_size, replacement) for seed in seeds]
     codes = np.asarray(problem.regularizer.structure(start), dtype=np.int8)
     seconds, carry, done = 0.0, None, 0
     curves: list[list[dict[str, float]]] = []
@@ -218,7 +156,7 @@ def _run_compiled(
                 coef = np.zeros((stop - done, K.COLUMNS))
                 carry = recursion.coefficients(method, np.arange(done + 1, stop + 1), coef, carry)
                 clock = time.perf_counter()
-                list(pool.map(partial(_advance, layout, plan, coef, done, stop), runs))
+                list(pool.map(partial(Seed.advance, coef=coef, base=done, stop=stop), runs))
                 seconds += time.perf_counter() - clock
                 report((stop - done) * len(runs))
                 done = stop
@@ -228,8 +166,8 @@ def _run_compiled(
             curves.append(list(pool.map(partial(_measure, problem, int(mark), reference), points, estimates)))
     result = []
     for i, (seed, s) in enumerate(zip(seeds, runs, strict=True)):
-        prox_trace = s.trace(1, codes, done)
-        first = s.trace(0, codes, done) if two_points else prox_trace
+        prox_trace = s.trace(1, codes)
+        first = s.trace(0, codes) if plan.two_points else prox_trace
         mine = _columns([c[i] for c in curves])
         result.append(Run(seed, done, first, prox_trace, mine, points[i], seconds / len(runs), compiled=True))
     return result

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+
+from convex_bench.engine.compiled import compiled, inner
 
 
 def stream(seed: int, n: int, replacement: bool) -> tuple[np.ndarray, np.ndarray]:
@@ -16,7 +17,7 @@ def stream(seed: int, n: int, replacement: bool) -> tuple[np.ndarray, np.ndarray
     return np.array([start, n], dtype=np.uint64), order
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _uniform(state):
     """Advance SplitMix64 (Steele, Lea and Flood 2014) and return a float in [0, 1) with 53 random bits."""
     state[0] += np.uint64(0x9E3779B97F4A7C15)
@@ -27,7 +28,7 @@ def _uniform(state):
     return float(x >> np.uint64(11)) * 2.0**-53
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def draw(state, order, n, rows):
     """Fill `rows` with the next minibatch: independent rows if `order` is empty, else the next of a reshuffled epoch.
 

@@ -5,13 +5,14 @@ quotients of eight groups are computed together. Where that would waste memory, 
 group is spread over all lanes of a chunk of its own. Entries that are groups of their own fill chunks without norms.
 """
 
+# mypy: disallow-untyped-defs=False, check-untyped-defs=False
 from __future__ import annotations
 
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
+from convex_bench.engine.compiled import inner
 from convex_bench.engine.lanes import (
     WIDTH,
     above,
@@ -27,6 +28,7 @@ from convex_bench.engine.lanes import (
     total,
 )
 from convex_bench.engine.penalties import prox
+from convex_bench.engine.rows import fill
 
 # what a chunk holds: eight groups, one to a lane; one group; entries
 GROUPS, ONE_GROUP, ENTRIES = range(3)
@@ -67,32 +69,28 @@ class Penalty(NamedTuple):
     aidx: np.ndarray
 
 
-class Log(NamedTuple):
-    """Changes of structure of w and z: (step, slot, new code) each, and how many of them there are, counts (2,)."""
+class Changes(NamedTuple):
+    """Changes of structure of a point: at `step`, `slot` got the code `new`; the first filled[0] entries count."""
 
-    step_w: np.ndarray
-    slot_w: np.ndarray
-    new_w: np.ndarray
-    step_z: np.ndarray
-    slot_z: np.ndarray
-    new_z: np.ndarray
-    counts: np.ndarray
+    step: np.ndarray
+    slot: np.ndarray
+    new: np.ndarray
+    filled: np.ndarray
 
 
-@njit(cache=True, nogil=True)
-def note(bits, codes, at, t, steps, slots, news, counts, which):
+@inner
+def note(bits, codes, at, t, changes):
     """Log the lanes where the byte codes[at] differs from `bits`, and set it."""
-    change = bits ^ codes[at]
-    count = counts[which]
+    differ, count = bits ^ codes[at], changes.filled[0]
     for lane in range(WIDTH):
-        if (change >> lane) & 1:
-            steps[count], slots[count], news[count] = t, at * WIDTH + lane, (bits >> lane) & 1
+        if (differ >> lane) & 1:
+            changes.step[count], changes.slot[count], changes.new[count] = t, at * WIDTH + lane, (bits >> lane) & 1
             count += 1
-    counts[which] = count
+    changes.filled[0] = count
     codes[at] = bits
 
 
-@njit(cache=True, nogil=True)
+@inner
 def scalar_shrinkage(code, norms, step, lam, at, p0):
     """Set the eight norms to |prox| / norm of their groups, for any penalty; return the bits of those not zero."""
     bits = 0
@@ -104,7 +102,7 @@ def scalar_shrinkage(code, norms, step, lam, at, p0):
     return bits
 
 
-@njit(cache=True, nogil=True)
+@inner
 def scalar_entries(code, point, step, lam, at, p0):
     """Set the eight entries to their prox, for any penalty."""
     for lane in range(WIDTH):
@@ -116,27 +114,26 @@ def scalar_entries(code, point, step, lam, at, p0):
             point[lane] = length if x >= 0.0 else -length
 
 
-@njit(cache=True, nogil=True, forceinline=True)
+@inner
 def sweep(
-    penalty, width, t, by, v, base, other, w, x, x_start, x_plane, a, ahead, ahead_start, ahead_plane, coming, dots,
-    two_points, codes_w, codes_z, log, lanes,
+    penalty, width, t, vv, vo, po, pv, step, c, v, base, other, w, x, x_start, x_plane, a, ahead, ahead_start,
+    ahead_plane, coming, dots, lanes, two_points, codes_w, codes_z, log_w, log_z,
 ):  # fmt: skip
-    """Do step t: with (c1, c2, p1, p2, step, c) = by, in every plane,
+    """Do step t, in every plane:
 
-        v <- c1 base + c2 other + a x
-        z  = prox_{step psi}(p1 other + p2 v)
+        v <- vv base + vo other + a x
+        z  = prox_{step psi}(po other + pv v)
         w <- (1 - c) w + c z
         dots = lanes of <w, ahead>
 
     `base` and `other` may be v and w themselves. The row x begins at x_start, x_plane apart for the planes; so does
     `ahead`. The row of `ahead` that begins at `coming` is fetched into the cache.
     """
-    c1, c2, p1, p2 = splat(by[0]), splat(by[1]), splat(by[2]), splat(by[3])
-    step, c = by[4], by[5]
+    c1, c2, p1, p2 = splat(vv), splat(vo), splat(po), splat(pv)
     old, new = splat(1.0 - c), splat(c)
     times, spread, zero = splat(step), splat(step * penalty.l1), splat(0.0)
     chunks, lam, code, entrywise = penalty.chunks, penalty.lam, penalty.code, penalty.l1 > 0.0
-    dots[:] = 0.0
+    fill(dots, 0.0)
     sums = dots.shape[0] // 2
     for i in range(chunks.shape[0]):
         first, length = chunks[i, START], chunks[i, LENGTH]
@@ -167,11 +164,11 @@ def sweep(
                 dot = dot + r * load(ahead, ahead_start + plane * ahead_plane + j)
                 bits = nonzero(z)
                 if bits != codes_z[at + m]:
-                    note(bits, codes_z, at + m, t, log.step_z, log.slot_z, log.new_z, log.counts, 1)
+                    note(bits, codes_z, at + m, t, log_z)
                 if two_points:
                     bits = nonzero(r)
                     if bits != codes_w[at + m]:
-                        note(bits, codes_w, at + m, t, log.step_w, log.slot_w, log.new_w, log.counts, 0)
+                        note(bits, codes_w, at + m, t, log_w)
             store(dots, turn + plane * WIDTH, dot)
             continue
         at = w.shape[0] // WIDTH + i
@@ -206,7 +203,7 @@ def sweep(
         if by_group:
             was = codes_w[at] if two_points else codes_z[at]
             if bits != codes_z[at]:
-                note(bits, codes_z, at, t, log.step_z, log.slot_z, log.new_z, log.counts, 1)
+                note(bits, codes_z, at, t, log_z)
             if bits == 0 and was == 0:
                 continue  # w stays zero
         support = zero
@@ -227,11 +224,11 @@ def sweep(
                 if penalty.by_entry:
                     bits = nonzero(z)
                     if bits != codes_z[s // WIDTH]:
-                        note(bits, codes_z, s // WIDTH, t, log.step_z, log.slot_z, log.new_z, log.counts, 1)
+                        note(bits, codes_z, s // WIDTH, t, log_z)
                     if two_points:
                         bits = nonzero(r)
                         if bits != codes_w[s // WIDTH]:
-                            note(bits, codes_w, s // WIDTH, t, log.step_w, log.slot_w, log.new_w, log.counts, 0)
+                            note(bits, codes_w, s // WIDTH, t, log_w)
                 elif two_points:
                     support = either(support, r)
             store(dots, turn + k * WIDTH, dot)
@@ -240,4 +237,4 @@ def sweep(
             if chunks[i, KIND] == ONE_GROUP and bits != 0:
                 bits = EVERY
             if bits != codes_w[at]:
-                note(bits, codes_w, at, t, log.step_w, log.slot_w, log.new_w, log.counts, 0)
+                note(bits, codes_w, at, t, log_w)

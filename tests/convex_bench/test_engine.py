@@ -171,7 +171,7 @@ def test_same_seed_gives_the_same_bits_whatever_the_threads_blocks_and_other_see
 def test_logs_that_fill_up_lose_nothing(monkeypatch):
     problem = Problem(*data(), regularizer=GROUPS)
     whole = run(problem, ProxSGD(lr=0.5), [0], 4000)[0].trace
-    monkeypatch.setattr("convex_bench.engine.runner._LOG", 1)
+    monkeypatch.setattr("convex_bench.engine.seeds._LOG", 1)
     parts = run(problem, ProxSGD(lr=0.5), [0], 4000)[0].trace
     assert len(whole.step) > 100  # the logs hold 20
     for name in ("step", "atom", "new"):

@@ -1,0 +1,86 @@
+"""One seed of a compiled run: its arrays, and the changes of structure taken out of its logs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from convex_bench.engine import kernel as K
+from convex_bench.engine.lanes import WIDTH
+from convex_bench.engine.layout import Layout, aligned_zeros
+from convex_bench.engine.rows import BLOCK
+from convex_bench.engine.sampling import stream
+from convex_bench.engine.sweep import Changes
+from manifold_id.tracking import Trace
+
+_LOG = 1 << 16  # changes a log holds before it is emptied
+
+
+@dataclass
+class Seed:
+    """One seed after t steps.
+
+    Attributes
+    ----------
+    layout, plan
+        What it runs on, and how.
+    state
+        Its arrays, changed in place by the kernel.
+    logs, changes
+        Changes of structure of w and of z: those in the kernel's hands, and those before as (step, atom, new).
+    """
+
+    layout: Layout
+    plan: K.Plan
+    state: K.State
+    logs: tuple[Changes, Changes]
+    t: int = 0
+    changes: tuple[list, list] = field(default_factory=lambda: ([], []))
+
+    @classmethod
+    def start(
+        cls, layout: Layout, plan: K.Plan, w0: np.ndarray, seed: int, batch_size: int, replacement: bool = True
+    ) -> Seed:
+        """Return a seed before its first step from w0."""
+        n, outputs = layout.rows.n, layout.rows.outputs
+        w, z, anchor, previous = (layout.flatten(w0) for _ in range(4))
+        v, u, mu, d, g, point, metric = (layout.zeros() for _ in range(7))
+        codes = layout.codes(w0)
+        segments = np.zeros((len(layout.penalty.chunks) + 1, 2), np.int64)
+        segments[-1, 1] = layout.rows.width
+        fresh, weight, r, h = (np.zeros((batch_size, outputs)) for _ in range(4))
+        state = K.State(
+            *stream(seed, n, replacement),
+            np.zeros((K.AHEAD, batch_size), np.int64),
+            fresh,
+            *(w, z, v, u, anchor, mu, previous, d),
+            np.zeros((n if plan.second in (K.SNAPSHOT_POINT, K.TABLE) else 0, outputs)),
+            *(g, point, metric, aligned_zeros(2 * WIDTH * outputs), aligned_zeros(WIDTH), segments),
+            *(codes, codes.copy(), weight, r, h, np.ones(outputs)),
+            *(np.zeros(BLOCK, np.int64), np.zeros((BLOCK, outputs))),
+        )
+        capacity = max(_LOG, 4 * WIDTH * len(codes))
+
+        def log() -> Changes:
+            return Changes(*(np.empty(capacity, i) for i in (np.int64, np.int32, np.int8)), np.zeros(1, np.int64))
+
+        return cls(layout, plan, state, (log(), log()))
+
+    def advance(self, coef: np.ndarray, base: int, stop: int) -> None:
+        """Go on to step `stop`; row i of `coef` belongs to step base + 1 + i."""
+        rows, penalty = self.layout.rows, self.layout.penalty
+        while self.t < stop:
+            self.t = K.advance(rows, penalty, self.plan, coef, base, self.t, stop, self.state, *self.logs)
+            for (step, slot, new, filled), changes in zip(self.logs, self.changes, strict=True):
+                atom = self.layout.atom[slot[: filled[0]]]
+                kept = np.flatnonzero(atom >= 0)
+                if len(kept):
+                    changes.append((step[kept], atom[kept], new[kept]))
+                filled[0] = 0
+
+    def trace(self, which: int, initial: np.ndarray) -> Trace:
+        """Return the changes of w (0) or of z (1), from the codes of the start on, as a trace."""
+        empty = (np.empty(0, np.int64), np.empty(0, np.int32), np.empty(0, np.int8))
+        step, atom, new = (np.concatenate(parts) for parts in zip(empty, *self.changes[which], strict=True))
+        return Trace(initial=initial, step=step, atom=atom, new=new, steps=self.t)
