@@ -157,7 +157,7 @@ def advance(rows, penalty, plan, coef, base, t, stop, s, log_w, log_z):
         draw(s.rng, s.order, rows.n, s.batches[2])
         margins(rows, s.batches[1], s.w, whole, s.fresh)
     while t < stop:
-        if max(log_w.filled[0], log_z.filled[0]) + slots > capacity:
+        if max(log_w.filled[0], log_z.filled[0]) + slots >= capacity:
             return t
         row = coef[t - base]
         t += 1

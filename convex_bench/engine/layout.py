@@ -110,7 +110,7 @@ def lay_out(problem: Problem, separable: Separable, ignore_regularizer: bool, ga
     penalty = Penalty(chunks is None, table, lam, code, float(separable.parameters[0]), l1, by_entry, *pointers)
     labels = entries if by_entry and chunks is None else labels
     rows = _rows(problem, position, width, outputs)
-    return Layout(rows, penalty, at, atom, group, labels)
+    return Layout(rows, penalty, at, atom.astype(np.int32), group, labels)
 
 
 def _pointers(labels: np.ndarray, at: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

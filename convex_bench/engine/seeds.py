@@ -73,10 +73,13 @@ class Seed:
         while self.t < stop:
             self.t = K.advance(rows, penalty, self.plan, coef, base, self.t, stop, self.state, *self.logs)
             for (step, slot, new, filled), changes in zip(self.logs, self.changes, strict=True):
-                atom = self.layout.atom[slot[: filled[0]]]
-                kept = np.flatnonzero(atom >= 0)
-                if len(kept):
-                    changes.append((step[kept], atom[kept], new[kept]))
+                part = slice(filled[0])
+                atom = self.layout.atom[slot[part]]
+                kept = atom >= 0
+                if kept.all():
+                    changes.append((step[part].copy(), atom, new[part].copy()))
+                else:
+                    changes.append((step[part][kept], atom[kept], new[part][kept]))
                 filled[0] = 0
 
     def trace(self, which: int, initial: np.ndarray) -> Trace:

@@ -82,10 +82,9 @@ class Changes(NamedTuple):
 def note(bits, codes, at, t, changes):
     """Log the lanes where the byte codes[at] differs from `bits`, and set it."""
     differ, count = bits ^ codes[at], changes.filled[0]
-    for lane in range(WIDTH):
-        if (differ >> lane) & 1:
-            changes.step[count], changes.slot[count], changes.new[count] = t, at * WIDTH + lane, (bits >> lane) & 1
-            count += 1
+    for lane in range(WIDTH):  # written in any case, and kept if it differs: no branch to guess
+        changes.step[count], changes.slot[count], changes.new[count] = t, at * WIDTH + lane, (bits >> lane) & 1
+        count += (differ >> lane) & 1
     changes.filled[0] = count
     codes[at] = bits
 
