@@ -1,0 +1,356 @@
+"""Time of one step of the compiled engine, beside NumPy, copt and scikit-learn, and beside the memory's own speed.
+
+    python benchmarks/engine_steps.py [--rounds 15] [--out FOLDER]
+
+Writes engine_steps.csv and engine_steps.md. All run on the same dense problem: logistic loss, groups of ten and a group
+lasso (scikit-learn: l1, it has no groups), n = 2000 rows, float64. A step is one update of the variable from b rows.
+Contestants take turns, so that a busy machine slows all of them alike; a time is the least of the rounds, in CPU time
+of one thread, except for the table of threads, which is in wall time. The engine's times include the exact structure at
+every step.
+
+`bound` is the time that this machine needs to read the step's rows once and add them up, from wherever in its caches
+and memory they lie: no step that sees all of its rows is faster. `tracking` is the share of a step that following one
+more point takes: every step of the engine as it is, and as it is when told to follow w beside z. That does all that
+following z does (compare, branch, log) and also collects each group's support, which the prox has at hand for z, so it
+bounds the cost of tracking from above.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import math
+import os
+import platform
+import time
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numba
+import numpy as np
+from threadpoolctl import threadpool_limits
+
+from convex_bench import Problem, iterate, solve
+from convex_bench.engine import kernel as K
+from convex_bench.engine import run
+from convex_bench.engine.compiled import compiled
+from convex_bench.engine.lanes import WIDTH, load, splat, total
+from convex_bench.engine.layout import lay_out
+from convex_bench.engine.recursions import RECURSIONS
+from convex_bench.engine.seeds import Seed
+from manifold_id.methods import RDA, RMDA, ProxSAGA, ProxSGD, ProxSTORM, ProxSVRG
+from manifold_id.methods.base import Method
+from manifold_id.regularizers import L1, GroupLasso
+
+ROWS, GROUP, LAM_RATIO = 2000, 10, 0.3
+Row = dict[str, Any]
+Timed = Callable[[], float]  # runs once and returns microseconds a step
+METHODS = {
+    "RMDA": RMDA(lr=0.01),
+    "RMDA, momentum": RMDA(lr=0.01, momentum=0.1),
+    "RDA": RDA(gamma=1.0),
+    "ProxSGD": ProxSGD(lr=0.01),
+    "ProxSGD, momentum": ProxSGD(lr=0.01, momentum=0.1),
+    "ProxSVRG": ProxSVRG(),
+    "ProxSAGA": ProxSAGA(),
+    "ProxSTORM": ProxSTORM(),
+}
+
+
+def planted(d: int, penalty: Any = None) -> Problem:
+    """Return the problem of d features, a tenth of them with an effect."""
+    rng = np.random.default_rng(0)
+    X, w = rng.standard_normal((ROWS, d)), np.zeros(d)
+    w[: d // 10] = rng.standard_normal(d // 10)
+    y = np.sign(X @ w + 0.5 * rng.standard_normal(ROWS))
+    problem = Problem(X, y, regularizer=penalty or GroupLasso(1.0, groups=GROUP))
+    return problem.with_lam(LAM_RATIO * problem.lambda_max())
+
+
+def best(contestants: dict[str, Timed], rounds: int) -> dict[str, float]:
+    """Return the least time of each; they take turns, after one turn to compile and warm up."""
+    times: dict[str, list[float]] = {name: [] for name in contestants}
+    for k in range(rounds + 1):
+        for name, once in contestants.items():
+            elapsed = once()
+            if k > 0:
+                times[name].append(elapsed)
+    return {name: min(own) for name, own in times.items()}
+
+
+def cpu(action: Callable[[], object], steps: float) -> float:
+    """Return microseconds of CPU time a step."""
+    start = time.process_time()
+    action()
+    return 1e6 * (time.process_time() - start) / steps
+
+
+def engine(problem: Problem, method: Method, b: int, steps: int, **plan: Any) -> Timed:
+    """Return the compiled loop of one seed; the data are laid out, and the method's table filled, before the clock."""
+    method = method.for_problem(problem)
+    recursion = RECURSIONS[type(method)]
+    assert problem.separable is not None
+    layout = lay_out(problem, problem.separable, recursion.ignores_regularizer, recursion.gathers)
+    coef = np.zeros((steps + 1, K.COLUMNS))
+    recursion.coefficients(method, np.arange(1, steps + 2), coef, None)
+
+    def once() -> float:
+        seed = Seed.start(layout, recursion.plan(method)._replace(**plan), np.zeros(problem.shape), 0, b)
+        seed.advance(coef, 0, 1)  # SVRG and SAGA read all rows at the first step: that is no step's time
+        return cpu(lambda: seed.advance(coef, 0, steps + 1), steps)
+
+    return once
+
+
+@compiled
+def _read(data, width, rows):
+    """Return the sum of all entries of some rows."""
+    sums = 0.0
+    for i in range(rows.shape[0]):
+        a, b = splat(0.0), splat(0.0)
+        start = rows[i] * width
+        for s in range(start, start + width - WIDTH, 2 * WIDTH):
+            a = a + load(data, s)
+            b = b + load(data, s + WIDTH)
+        sums += total(a) + total(b)
+    return sums
+
+
+def bound(problem: Problem, b: int, steps: int) -> Timed:
+    """Return the reading of b random rows a step, of the engine's own copy of the data."""
+    assert problem.separable is not None
+    rows = lay_out(problem, problem.separable, False, False).rows
+    drawn = np.random.default_rng(0).integers(0, ROWS, b * steps)
+    return lambda: cpu(lambda: _read(rows.data, rows.width, drawn), steps)
+
+
+def numpy_rda(problem: Problem, steps: int, gamma: float = 1.0) -> Timed:
+    """Return RDA in a tight NumPy loop for equal groups, the structure compared at every step."""
+    X, y, d = problem.X, problem.y, problem.shape[0]
+    drawn = np.random.default_rng(0).integers(0, ROWS, steps)
+    assert problem.separable is not None
+    lam = problem.separable.lam
+
+    def loop() -> None:
+        w, v, codes, changes = np.zeros(d), np.zeros(d), np.zeros(d // GROUP, bool), []
+        for t, i in enumerate(drawn, 1):
+            x, label = X[i], y[i]
+            v += x * (-label / (1.0 + math.exp(label * (x @ w))))
+            p = (v * (-1.0 / (gamma * math.sqrt(t)))).reshape(-1, GROUP)
+            norm = np.sqrt(np.einsum("ij,ij->i", p, p))
+            threshold = lam * (math.sqrt(t) / gamma)
+            active = norm > threshold
+            factor = np.where(active, 1.0 - threshold / np.maximum(norm, 1e-300), 0.0)
+            w = (p * factor[:, None]).ravel()
+            if (active != codes).any():
+                changes.append((t, active))
+                codes = active
+
+    return lambda: cpu(loop, steps)
+
+
+def pure(problem: Problem, method: Method, steps: int) -> Timed:
+    """Return the pure update of a method."""
+
+    def loop() -> None:
+        for state in iterate(problem, method):
+            if state.t == steps:
+                return
+
+    return lambda: cpu(loop, steps)
+
+
+def copt_saga(problem: Problem, lr: float, passes: int) -> tuple[Timed, Callable[[], np.ndarray]]:
+    """Return copt's SAGA with its group lasso, timed without its first pass, which compiles; and its last point."""
+    import copt.penalty
+
+    @numba.njit
+    def derivative(margin, label):  # on one number: copt's own starts threads for it, and is slower
+        return -label / (1.0 + np.exp(label * margin))
+
+    d = problem.shape[0]
+    penalty = copt.penalty.GroupL1(float(problem.separable.lam[0]), np.arange(d).reshape(-1, GROUP))
+    marks: list[float] = []
+    prox = penalty.prox_factory(d)
+
+    def minimize() -> np.ndarray:
+        marks.clear()
+        np.random.seed(0)  # noqa: NPY002 (copt draws from it)
+        options = {"prox": prox, "max_iter": passes + 1, "tol": 0, "verbose": 0}
+        call = {"callback": lambda _: marks.append(time.process_time())}
+        return copt.minimize_saga(derivative, problem.X, problem.y, np.zeros(d), lr, **options, **call).x
+
+    def once() -> float:
+        minimize()
+        return 1e6 * (marks[-1] - marks[2]) / (ROWS * (passes - 1))
+
+    return once, minimize
+
+
+def sklearn_saga(problem: Problem, passes: int) -> tuple[Timed, Callable[[], np.ndarray]]:
+    """Return scikit-learn's SAGA with l1; the time of a pass is that of all less that of one, shared out."""
+    from sklearn.linear_model import LogisticRegression
+
+    C = 1.0 / (ROWS * float(problem.separable.lam[0]))
+
+    def fit(iterations: int) -> np.ndarray:
+        options = {"C": C, "l1_ratio": 1.0, "fit_intercept": False, "tol": 0.0, "random_state": 0}
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return LogisticRegression(solver="saga", max_iter=iterations, **options).fit(problem.X, problem.y).coef_[0]
+
+    def once() -> float:
+        few, many = cpu(lambda: fit(1), 1), cpu(lambda: fit(passes + 1), 1)
+        return (many - few) / (ROWS * passes)
+
+    return once, lambda: fit(passes + 1)
+
+
+def row(table: str, method: str, d: int, b: int, microseconds: float, **others: Any) -> Row:
+    """Return one row of the result; columns that do not apply are empty."""
+    names = ("ratio", "bound", "tracking", "slope", "accuracy")
+    first = {"table": table, "method": method, "d": d, "b": b, "us a step": f"{microseconds:.3g}"}
+    return first | {name: f"{others[name]:.3g}" if name in others else "" for name in names}
+
+
+def peers(d: int, rounds: int, passes: int = 8) -> list[Row]:
+    """Compare with others at b = 1: ratio = their time / the engine's for the same method (SAGA, or RDA for NumPy).
+
+    accuracy = F(w) - F* after equal numbers of passes over the data; of the pure update, the largest difference of w
+    after 200 steps.
+    """
+    groups, entries = planted(d), planted(d, L1(1.0))
+    saga = ProxSAGA().for_problem(groups)
+    steps = 3000
+    copt, copt_point = copt_saga(groups, saga.lr, passes)
+    sklearn, sklearn_point = sklearn_saga(entries, passes)
+    times = best(
+        {
+            "engine RDA": engine(groups, METHODS["RDA"], 1, steps),
+            "engine SAGA": engine(groups, saga, 1, steps),
+            "engine SAGA, l1": engine(entries, saga, 1, steps),
+            "NumPy RDA": numpy_rda(groups, 300),
+            "pure RDA": pure(groups, METHODS["RDA"], 100),
+            "copt SAGA": copt,
+            "scikit-learn SAGA, l1": sklearn,
+        },
+        rounds,
+    )
+    seen = (passes + 1) * ROWS
+    optimum = {id(p): solve(p).value for p in (groups, entries)}
+
+    def gap(problem: Problem, w: np.ndarray) -> float:
+        return float(problem.value(w)) - optimum[id(problem)]
+
+    exact = next(s for s in iterate(groups, METHODS["RDA"]) if s.t == 200).w
+    accuracy = {
+        "engine SAGA": gap(groups, run(groups, saga, [0], seen)[0].w),
+        "engine SAGA, l1": gap(entries, run(entries, saga, [0], seen)[0].w),
+        "copt SAGA": gap(groups, copt_point()),
+        "scikit-learn SAGA, l1": gap(entries, sklearn_point()),
+        "engine RDA": float(np.abs(run(groups, METHODS["RDA"], [0], 200)[0].w - exact).max()),
+    }
+    ours = {"NumPy RDA": "engine RDA", "pure RDA": "engine RDA", "copt SAGA": "engine SAGA"}
+    ours["scikit-learn SAGA, l1"] = "engine SAGA, l1"
+    return [
+        row("peers", name, d, 1, t, ratio=t / times[ours.get(name, name)], **_some(accuracy=accuracy.get(name)))
+        for name, t in times.items()
+    ]
+
+
+def _some(**values: Any) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def sizes(dims: list[int], batches: list[int], rounds: int) -> list[Row]:
+    """Time every method beside the reading of its rows: ratio = time / bound; at b = 1 RDA's tracking too."""
+    result = []
+    for d in dims:
+        problem = planted(d)
+        for b in batches:
+            steps = max(100, 3_000_000 // (d * (b + 1)))
+            contestants = {name: engine(problem, method, b, steps) for name, method in METHODS.items()}
+            contestants["bound"] = bound(problem, b, steps)
+            contestants["RDA twice"] = engine(problem, METHODS["RDA"], b, steps, two_points=True)
+            times = best(contestants, rounds)
+            share = max(0.0, times["RDA twice"] / times["RDA"] - 1.0)
+            for name in METHODS:
+                t, others = times[name], {"tracking": share} if name == "RDA" else {}
+                result.append(row("sizes", name, d, b, t, bound=times["bound"], ratio=t / times["bound"], **others))
+    return result
+
+
+def growth(rounds: int) -> list[Row]:
+    """Time RDA against steps, d, b and seeds, with slopes of log time against log size; and wall time on threads."""
+    result = []
+    method, base = METHODS["RDA"], planted(320)
+    axes: dict[str, dict[int, Timed]] = {
+        "steps": {k: engine(base, method, 1, k) for k in (4000, 8000, 16000, 32000)},
+        "d": {k: engine(planted(k), method, 1, 2000) for k in (320, 640, 1280, 2560)},
+        "b": {k: engine(base, method, k, 4000 // k) for k in (8, 16, 32, 64)},
+    }
+
+    def seeds(count: int, threads: int, clock: Callable[[], float]) -> float:
+        start = clock()
+        run(base, method, range(count), 8000, threads=threads, checkpoints=np.array([8000]))
+        return 1e6 * (clock() - start) / 8000
+
+    axes["seeds"] = {k: lambda k=k: seeds(k, 1, time.process_time) for k in (4, 8, 16, 32)}
+    for name, contestants in axes.items():
+        times = best({str(k): once for k, once in contestants.items()}, rounds)
+        whole = np.array(list(times.values())) * (np.array(list(contestants)) if name == "steps" else 1)
+        slope = float(np.polyfit(np.log(list(contestants)), np.log(whole), 1)[0])
+        for k, t in zip(contestants, times.values(), strict=True):
+            d, b = k if name == "d" else 320, k if name == "b" else 1
+            result.append(row(f"growth with {name}", f"RDA, {name} = {k}", d, b, t, slope=slope))
+    cores = [1 << i for i in range((os.cpu_count() or 1).bit_length()) if 1 << i <= (os.cpu_count() or 1)]
+    times = best({str(k): lambda k=k: seeds(16, k, time.perf_counter) for k in cores}, rounds)
+    for k, t in times.items():
+        result.append(row("threads, 16 seeds, wall time", f"RDA, {k} threads", 320, 1, t, ratio=times["1"] / t))
+    return result
+
+
+def rows(rounds: int = 15) -> list[Row]:
+    """Return all rows; takes a few minutes."""
+    with threadpool_limits(1):
+        return [
+            *(r for d in (320, 1000) for r in peers(d, max(3, rounds // 3))),
+            *sizes([320, 960, 1000, 4000], [1, 10, 64], rounds),
+            *growth(rounds),
+        ]
+
+
+def main(out: Path, rounds: int = 15) -> list[Row]:
+    """Measure, and write engine_steps.csv and engine_steps.md into `out`."""
+    result = rows(rounds)
+    out.mkdir(parents=True, exist_ok=True)
+    with (out / "engine_steps.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, fieldnames=list(result[0]))
+        writer.writeheader()
+        writer.writerows(result)
+    versions = f"numba {numba.__version__}, NumPy {np.__version__}, {platform.machine()}, {os.cpu_count()} cores"
+    columns = list(result[0])
+    lines = [
+        "# Time of one step of the compiled engine",
+        "",
+        (__doc__ or "").split("\n\n", 2)[2].strip(),
+        "",
+        f"`python benchmarks/engine_steps.py --rounds {rounds}`; {versions}.",
+        "",
+        "| " + " | ".join(columns) + " |",
+        "|" + " --- |" * len(columns),
+        *("| " + " | ".join(str(r[c]) for c in columns) + " |" for r in result),
+    ]
+    (out / "engine_steps.md").write_text("\n".join(lines) + "\n")
+    return result
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
+    options = parser.parse_args()
+    main(options.out, options.rounds)
+    print((options.out / "engine_steps.md").read_text())
