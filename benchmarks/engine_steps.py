@@ -9,19 +9,19 @@ of one thread, except for the table of threads, which is in wall time. The engin
 every step.
 
 `bound` is the time that this machine needs to read the step's rows once and add them up, from wherever in its caches
-and memory they lie: no step that sees all of its rows is faster. `tracking` is the share of a step that following one
-more point takes: every step of the engine as it is, and as it is when told to follow w beside z. That does all that
-following z does (compare, branch, log) and also collects each group's support, which the prox has at hand for z, so it
-bounds the cost of tracking from above.
+and memory they lie: no step that sees all of its rows is faster. `tracking` is what following the structure exactly
+adds to a step: the engine's time over that of the same loop compiled with the comparison and the log taken out, less 1.
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
+import inspect
 import math
 import os
 import platform
+import re
 import time
 import warnings
 from collections.abc import Callable
@@ -35,6 +35,7 @@ from threadpoolctl import threadpool_limits
 from convex_bench import Problem, iterate, solve
 from convex_bench.engine import kernel as K
 from convex_bench.engine import run
+from convex_bench.engine import sweep as sweep_module
 from convex_bench.engine.compiled import compiled
 from convex_bench.engine.lanes import WIDTH, load, splat, total
 from convex_bench.engine.layout import lay_out
@@ -87,7 +88,7 @@ def cpu(action: Callable[[], object], steps: float) -> float:
     return 1e6 * (time.process_time() - start) / steps
 
 
-def engine(problem: Problem, method: Method, b: int, steps: int, **plan: Any) -> Timed:
+def engine(problem: Problem, method: Method, b: int, steps: int) -> Timed:
     """Return the compiled loop of one seed; the data are laid out, and the method's table filled, before the clock."""
     method = method.for_problem(problem)
     recursion = RECURSIONS[type(method)]
@@ -97,9 +98,36 @@ def engine(problem: Problem, method: Method, b: int, steps: int, **plan: Any) ->
     recursion.coefficients(method, np.arange(1, steps + 2), coef, None)
 
     def once() -> float:
-        seed = Seed.start(layout, recursion.plan(method)._replace(**plan), np.zeros(problem.shape), 0, b)
+        seed = Seed.start(layout, recursion.plan(method), np.zeros(problem.shape), 0, b)
         seed.advance(coef, 0, 1)  # SVRG and SAGA read all rows at the first step: that is no step's time
         return cpu(lambda: seed.advance(coef, 0, steps + 1), steps)
+
+    return once
+
+
+def untracked() -> Any:
+    """Return `kernel.advance` compiled from its own source, but for the lines of `sweep` that compare and log."""
+    options = {"nogil": True, "error_model": "numpy", "no_cfunc_wrapper": True, "_nrt": False}  # `compiled`, uncached
+    names = {**vars(sweep_module), "inner": numba.njit(**options)}
+    lines = r"if bits != codes_z\[(.+)\]:\n +note\(bits, codes_z, .+\)\n"
+    source, count = re.subn(lines, r"codes_z[\1] = bits\n", inspect.getsource(sweep_module.sweep.py_func))
+    assert count == 3
+    exec(source, names)
+    names = {**vars(K), "compiled": numba.njit(**options), "sweep": names["sweep"]}
+    exec(inspect.getsource(K.advance.py_func), names)
+    return names["advance"]
+
+
+def without_tracking(timed: Timed, advance: Any) -> Timed:
+    """Return the same with another `kernel.advance`."""
+
+    def once() -> float:
+        tracked = K.advance
+        K.advance = advance
+        try:
+            return timed()
+        finally:
+            K.advance = tracked
 
     return once
 
@@ -265,20 +293,19 @@ def _some(**values: Any) -> dict[str, Any]:
 
 
 def sizes(dims: list[int], batches: list[int], rounds: int) -> list[Row]:
-    """Time every method beside the reading of its rows: ratio = time / bound; at b = 1 RDA's tracking too."""
-    result = []
+    """Time every method beside the reading of its rows, ratio = time / bound, and what tracking adds."""
+    result, advance = [], untracked()
     for d in dims:
         problem = planted(d)
         for b in batches:
             steps = max(100, 3_000_000 // (d * (b + 1)))
             contestants = {name: engine(problem, method, b, steps) for name, method in METHODS.items()}
-            contestants["bound"] = bound(problem, b, steps)
-            contestants["RDA twice"] = engine(problem, METHODS["RDA"], b, steps, two_points=True)
-            times = best(contestants, rounds)
-            share = max(0.0, times["RDA twice"] / times["RDA"] - 1.0)
+            plain = {f"{name}, untracked": without_tracking(contestants[name], advance) for name in ("RDA", "ProxSGD")}
+            times = best({**contestants, **plain, "bound": bound(problem, b, steps)}, rounds)
             for name in METHODS:
-                t, others = times[name], {"tracking": share} if name == "RDA" else {}
-                result.append(row("sizes", name, d, b, t, bound=times["bound"], ratio=t / times["bound"], **others))
+                t, other = times[name], times.get(f"{name}, untracked")
+                tracking = _some(tracking=t / other - 1.0 if other else None)
+                result.append(row("sizes", name, d, b, t, bound=times["bound"], ratio=t / times["bound"], **tracking))
     return result
 
 
