@@ -209,10 +209,7 @@ def advance(rows, penalty, plan, coef, base, t, stop, s, log_w, log_z):
                 row[STEP], row[C], s.v, v_from, other, s.w, x, x_start, x_plane, slopes, ahead, ahead_start,
                 ahead_plane, fetched, s.dots, s.lanes, plan.two_points, s.codes_w, s.codes_z, log_w, log_z,
             )  # fmt: skip
-        if plan.full:
-            if t == stop:
-                fill(s.d, 0.0)
-        else:
+        if not plan.full:
             if not fused:
                 clear(rows, batch, s.g)
             live, codes = whole, s.codes_w if plan.two_points else s.codes_z
@@ -232,13 +229,12 @@ def advance(rows, penalty, plan, coef, base, t, stop, s, log_w, log_z):
                         weight[q, c] = (r[q, c] - s.table[i, c]) / rows.n
                         s.table[i, c] = r[q, c]
                 accumulate(rows, batch, weight, s.mu)
-            if row[EST] == 0.0 and t == stop:  # the estimate is the minibatch gradient itself
-                for q in range(b):
-                    for c in range(k):
-                        weight[q, c] = r[q, c] / b
-                fill(s.d, 0.0)
-                accumulate(rows, batch, weight, s.d)
-        if row[EST] != 0.0 and t == stop:
-            for j in range(s.v.shape[0]):
-                s.d[j] = row[EST] * s.v[j]
+    estimate = coef[stop - 1 - base, EST]
+    for j in range(s.v.shape[0]):
+        s.d[j] = estimate * s.v[j]
+    if estimate == 0.0:  # the estimate is the minibatch gradient itself
+        for q in range(b):
+            for c in range(k):
+                weight[q, c] = r[q, c] / b
+        accumulate(rows, s.batches[stop % AHEAD], weight, s.d)
     return t
