@@ -18,18 +18,18 @@ from __future__ import annotations
 import argparse
 import csv
 import inspect
-import math
 import os
 import platform
 import re
 import time
-import warnings
 from collections.abc import Callable
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numba
 import numpy as np
+from engine_peers import Timed, copt_saga, cpu, numpy_rda, pure, sklearn_saga
 from threadpoolctl import threadpool_limits
 
 from convex_bench import Problem, iterate, solve
@@ -38,7 +38,7 @@ from convex_bench.engine import run
 from convex_bench.engine import sweep as sweep_module
 from convex_bench.engine.compiled import compiled
 from convex_bench.engine.lanes import WIDTH, load, splat, total
-from convex_bench.engine.layout import lay_out
+from convex_bench.engine.layout import Layout, lay_out
 from convex_bench.engine.recursions import RECURSIONS
 from convex_bench.engine.seeds import Seed
 from manifold_id.methods import RDA, RMDA, ProxSAGA, ProxSGD, ProxSTORM, ProxSVRG
@@ -47,7 +47,6 @@ from manifold_id.regularizers import L1, GroupLasso
 
 ROWS, GROUP, LAM_RATIO = 2000, 10, 0.3
 Row = dict[str, Any]
-Timed = Callable[[], float]  # runs once and returns microseconds a step
 METHODS = {
     "RMDA": RMDA(lr=0.01),
     "RMDA, momentum": RMDA(lr=0.01, momentum=0.1),
@@ -81,19 +80,17 @@ def best(contestants: dict[str, Timed], rounds: int) -> dict[str, float]:
     return {name: min(own) for name, own in times.items()}
 
 
-def cpu(action: Callable[[], object], steps: float) -> float:
-    """Return microseconds of CPU time a step."""
-    start = time.process_time()
-    action()
-    return 1e6 * (time.process_time() - start) / steps
+@lru_cache(maxsize=2)
+def laid_out(problem: Problem) -> Layout:
+    """Return the engine's copy of a problem, one for all contestants."""
+    assert problem.separable is not None
+    return lay_out(problem, problem.separable, False, False)
 
 
 def engine(problem: Problem, method: Method, b: int, steps: int) -> Timed:
     """Return the compiled loop of one seed; the data are laid out, and the method's table filled, before the clock."""
     method = method.for_problem(problem)
-    recursion = RECURSIONS[type(method)]
-    assert problem.separable is not None
-    layout = lay_out(problem, problem.separable, recursion.ignores_regularizer, recursion.gathers)
+    recursion, layout = RECURSIONS[type(method)], laid_out(problem)
     coef = np.zeros((steps + 1, K.COLUMNS))
     recursion.coefficients(method, np.arange(1, steps + 2), coef, None)
 
@@ -148,92 +145,9 @@ def _read(data, width, rows):
 
 def bound(problem: Problem, b: int, steps: int) -> Timed:
     """Return the reading of b random rows a step, of the engine's own copy of the data."""
-    assert problem.separable is not None
-    rows = lay_out(problem, problem.separable, False, False).rows
+    rows = laid_out(problem).rows
     drawn = np.random.default_rng(0).integers(0, ROWS, b * steps)
     return lambda: cpu(lambda: _read(rows.data, rows.width, drawn), steps)
-
-
-def numpy_rda(problem: Problem, steps: int, gamma: float = 1.0) -> Timed:
-    """Return RDA in a tight NumPy loop for equal groups, the structure compared at every step."""
-    X, y, d = problem.X, problem.y, problem.shape[0]
-    drawn = np.random.default_rng(0).integers(0, ROWS, steps)
-    assert problem.separable is not None
-    lam = problem.separable.lam
-
-    def loop() -> None:
-        w, v, codes, changes = np.zeros(d), np.zeros(d), np.zeros(d // GROUP, bool), []
-        for t, i in enumerate(drawn, 1):
-            x, label = X[i], y[i]
-            v += x * (-label / (1.0 + math.exp(label * (x @ w))))
-            p = (v * (-1.0 / (gamma * math.sqrt(t)))).reshape(-1, GROUP)
-            norm = np.sqrt(np.einsum("ij,ij->i", p, p))
-            threshold = lam * (math.sqrt(t) / gamma)
-            active = norm > threshold
-            factor = np.where(active, 1.0 - threshold / np.maximum(norm, 1e-300), 0.0)
-            w = (p * factor[:, None]).ravel()
-            if (active != codes).any():
-                changes.append((t, active))
-                codes = active
-
-    return lambda: cpu(loop, steps)
-
-
-def pure(problem: Problem, method: Method, steps: int) -> Timed:
-    """Return the pure update of a method."""
-
-    def loop() -> None:
-        for state in iterate(problem, method):
-            if state.t == steps:
-                return
-
-    return lambda: cpu(loop, steps)
-
-
-def copt_saga(problem: Problem, lr: float, passes: int) -> tuple[Timed, Callable[[], np.ndarray]]:
-    """Return copt's SAGA with its group lasso, timed without its first pass, which compiles; and its last point."""
-    import copt.penalty
-
-    @numba.njit
-    def derivative(margin, label):  # on one number: copt's own starts threads for it, and is slower
-        return -label / (1.0 + np.exp(label * margin))
-
-    d = problem.shape[0]
-    penalty = copt.penalty.GroupL1(float(problem.separable.lam[0]), np.arange(d).reshape(-1, GROUP))
-    marks: list[float] = []
-    prox = penalty.prox_factory(d)
-
-    def minimize() -> np.ndarray:
-        marks.clear()
-        np.random.seed(0)  # noqa: NPY002 (copt draws from it)
-        options = {"prox": prox, "max_iter": passes + 1, "tol": 0, "verbose": 0}
-        call = {"callback": lambda _: marks.append(time.process_time())}
-        return copt.minimize_saga(derivative, problem.X, problem.y, np.zeros(d), lr, **options, **call).x
-
-    def once() -> float:
-        minimize()
-        return 1e6 * (marks[-1] - marks[2]) / (ROWS * (passes - 1))
-
-    return once, minimize
-
-
-def sklearn_saga(problem: Problem, passes: int) -> tuple[Timed, Callable[[], np.ndarray]]:
-    """Return scikit-learn's SAGA with l1; the time of a pass is that of all less that of one, shared out."""
-    from sklearn.linear_model import LogisticRegression
-
-    C = 1.0 / (ROWS * float(problem.separable.lam[0]))
-
-    def fit(iterations: int) -> np.ndarray:
-        options = {"C": C, "l1_ratio": 1.0, "fit_intercept": False, "tol": 0.0, "random_state": 0}
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            return LogisticRegression(solver="saga", max_iter=iterations, **options).fit(problem.X, problem.y).coef_[0]
-
-    def once() -> float:
-        few, many = cpu(lambda: fit(1), 1), cpu(lambda: fit(passes + 1), 1)
-        return (many - few) / (ROWS * passes)
-
-    return once, lambda: fit(passes + 1)
 
 
 def row(table: str, method: str, d: int, b: int, microseconds: float, **others: Any) -> Row:
@@ -241,6 +155,10 @@ def row(table: str, method: str, d: int, b: int, microseconds: float, **others: 
     names = ("ratio", "bound", "tracking", "slope", "accuracy")
     first = {"table": table, "method": method, "d": d, "b": b, "us a step": f"{microseconds:.3g}"}
     return first | {name: f"{others[name]:.3g}" if name in others else "" for name in names}
+
+
+def _some(**values: Any) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def peers(d: int, rounds: int, passes: int = 8) -> list[Row]:
@@ -252,14 +170,14 @@ def peers(d: int, rounds: int, passes: int = 8) -> list[Row]:
     groups, entries = planted(d), planted(d, L1(1.0))
     saga = ProxSAGA().for_problem(groups)
     steps = 3000
-    copt, copt_point = copt_saga(groups, saga.lr, passes)
+    copt, copt_point = copt_saga(groups, GROUP, saga.lr, passes)
     sklearn, sklearn_point = sklearn_saga(entries, passes)
     times = best(
         {
             "engine RDA": engine(groups, METHODS["RDA"], 1, steps),
             "engine SAGA": engine(groups, saga, 1, steps),
             "engine SAGA, l1": engine(entries, saga, 1, steps),
-            "NumPy RDA": numpy_rda(groups, 300),
+            "NumPy RDA": numpy_rda(groups, GROUP, 300),
             "pure RDA": pure(groups, METHODS["RDA"], 100),
             "copt SAGA": copt,
             "scikit-learn SAGA, l1": sklearn,
@@ -286,10 +204,6 @@ def peers(d: int, rounds: int, passes: int = 8) -> list[Row]:
         row("peers", name, d, 1, t, ratio=t / times[ours.get(name, name)], **_some(accuracy=accuracy.get(name)))
         for name, t in times.items()
     ]
-
-
-def _some(**values: Any) -> dict[str, Any]:
-    return {name: value for name, value in values.items() if value is not None}
 
 
 def sizes(dims: list[int], batches: list[int], rounds: int) -> list[Row]:
@@ -320,11 +234,14 @@ def growth(rounds: int) -> list[Row]:
     }
 
     def seeds(count: int, threads: int, clock: Callable[[], float]) -> float:
-        start = clock()
-        run(base, method, range(count), 8000, threads=threads, checkpoints=np.array([8000]))
-        return 1e6 * (clock() - start) / 8000
+        """Return microseconds a step of all seeds together, without what a call costs beyond its steps."""
+        marks = [clock()]
+        for steps in (1, 8001):
+            run(base, method, range(count), steps, threads=threads, checkpoints=np.array([steps]))
+            marks.append(clock())
+        return 1e6 * (marks[2] - 2 * marks[1] + marks[0]) / 8000
 
-    axes["seeds"] = {k: lambda k=k: seeds(k, 1, time.process_time) for k in (4, 8, 16, 32)}
+    axes["seeds"] = {k: lambda k=k: seeds(k, 1, time.process_time) for k in (8, 16, 32, 64)}
     for name, contestants in axes.items():
         times = best({str(k): once for k, once in contestants.items()}, rounds)
         whole = np.array(list(times.values())) * (np.array(list(contestants)) if name == "steps" else 1)
