@@ -7,6 +7,7 @@ import math
 
 from convex_bench.engine.compiled import inner
 from convex_bench.engine.penalties import prox
+from convex_bench.engine.sweep import note
 
 
 @inner
@@ -78,8 +79,8 @@ def prox_groups(penalty, point, z, metric, adaptive, step):
 
 @inner
 def log_changes(penalty, x, codes, t, changes):
-    """Log (t, atom, new code) for every atom whose activity differs from its code, and set that."""
-    aptr, aidx, count = penalty.aptr, penalty.aidx, changes.filled[0]
+    """Log every atom whose activity differs from its code, and set that."""
+    aptr, aidx = penalty.aptr, penalty.aidx
     for atom in range(aptr.shape[0] - 1):
         active = 0
         for s in range(aptr[atom], aptr[atom + 1]):
@@ -87,7 +88,4 @@ def log_changes(penalty, x, codes, t, changes):
                 active = 1
                 break
         if active != codes[atom]:
-            codes[atom] = active
-            changes.step[count], changes.slot[count], changes.new[count] = t, atom, active
-            count += 1
-    changes.filled[0] = count
+            note(active, codes, atom, t, changes)

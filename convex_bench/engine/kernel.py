@@ -65,7 +65,7 @@ class State(NamedTuple):
     dots, lanes, segments
         Memory for `sweep`; ranges of positions where w may be nonzero, the last one being all.
     codes_w, codes_z
-        Structure of the last step, eight slots to a byte, or a byte for an atom where groups are gathered.
+        Structure of the last step: a bit for a slot, or the first bit of a byte for an atom where gathered.
     """
 
     rng: np.ndarray
@@ -149,7 +149,7 @@ def advance(rows, penalty, plan, coef, base, t, stop, s, log_w, log_z):
     whole = s.segments[s.segments.shape[0] - 1 :]
     no_table = s.table[:0]
     weight, r, h = s.weight, s.r, s.h
-    capacity, slots = log_w.step.shape[0], WIDTH * s.codes_w.shape[0]
+    room = log_w.step.shape[0] - s.codes_w.shape[0]  # what a log may hold before a step
     fused = rows.dense and b == 1 and not plan.full and not penalty.gathered
     known = 1 if rows.dense and not penalty.gathered else 0  # rows of a minibatch that `sweep` multiplies
     if t == 0 and not plan.full:
@@ -157,7 +157,7 @@ def advance(rows, penalty, plan, coef, base, t, stop, s, log_w, log_z):
         draw(s.rng, s.order, rows.n, s.batches[2])
         margins(rows, s.batches[1], s.w, whole, s.fresh)
     while t < stop:
-        if max(log_w.filled[0], log_z.filled[0]) + slots >= capacity:
+        if max(log_w.filled[0], log_z.filled[0]) > room:
             return t
         row = coef[t - base]
         t += 1

@@ -30,7 +30,7 @@ class Layout:
     at
         (size,) place in the loop's variable of each flat coordinate of the problem.
     atom
-        (slots,) the atom that a slot of the log stands for, -1 for none: padding, and atoms that are free.
+        (slots,) the atom that a bit of the codes stands for, -1 for none: padding, and atoms that are free.
     group
         (slots,) where chunks hold the groups: the group of each slot, -1 for none. Empty where gathered.
     labels
@@ -59,7 +59,7 @@ class Layout:
         return flat[:, self.at].reshape(-1, *shape)
 
     def codes(self, w: np.ndarray) -> np.ndarray:
-        """Return the structure of a point as the loop keeps it: a bit for a slot, or a byte for an atom."""
+        """Return the structure of a point as the loop keeps it; see `kernel.State`."""
         nonzero = np.asarray(w).ravel() != 0
         active = np.bincount(self.labels, weights=nonzero) > 0
         if self.penalty.gathered:
@@ -96,7 +96,9 @@ def lay_out(problem: Problem, separable: Separable, ignore_regularizer: bool, ga
     at = (np.arange(outputs) * width + position[:, None]).ravel()
     if chunks is None:
         table, group = np.empty((0, 5), np.int64), np.empty(0, np.int64)
-        atom = np.where(free[labels], -1, entries) if by_entry else np.where(free, -1, np.arange(len(free)))
+        own = np.where(free[labels], -1, entries) if by_entry else np.where(free, -1, np.arange(len(free)))
+        atom = np.full(WIDTH * len(own), -1)
+        atom[::WIDTH] = own
         blocks = _pointers(labels, at)
         pointers = (*blocks, *(_pointers(entries, at) if by_entry else blocks))
     else:
@@ -124,8 +126,8 @@ def _rows(problem: Problem, position: np.ndarray, width: int, outputs: int) -> R
     labels, none = problem.y.astype(float), np.empty(0, np.int64)
     if sparse.issparse(design):
         indices = position[design.indices]
-        data = (design.data.astype(float), indices, design.indptr.astype(np.int64))
-        return Rows(*data, False, n, width, outputs, labels, LOSSES[problem.loss.name])
+        data, indptr = design.data.astype(float), design.indptr.astype(np.int64)
+        return Rows(data, indices, indptr, False, n, width, outputs, labels, LOSSES[problem.loss.name])
     data = aligned_zeros(n * width)
     data.reshape(n, width)[:, position] = design
     return Rows(data, none, none, True, n, width, outputs, labels, LOSSES[problem.loss.name])

@@ -14,7 +14,7 @@ from convex_bench.engine.sampling import stream
 from convex_bench.engine.sweep import Changes
 from manifold_id.tracking import Trace
 
-_LOG = 1 << 16  # changes a log holds before it is emptied
+_LOG = 1 << 16  # entries a log holds before it is emptied
 
 
 @dataclass
@@ -28,7 +28,7 @@ class Seed:
     state
         Its arrays, changed in place by the kernel.
     logs, changes
-        Changes of structure of w and of z: those in the kernel's hands, and those before as (step, atom, new).
+        Changes of structure of w and of z: those in the kernel's hands, and those before as (step, at, bits, differ).
     """
 
     layout: Layout
@@ -60,10 +60,11 @@ class Seed:
             *(codes, codes.copy(), weight, r, h, np.ones(outputs)),
             *(np.zeros(BLOCK, np.int64), np.zeros((BLOCK, outputs))),
         )
-        capacity = max(_LOG, 4 * WIDTH * len(codes))
+        capacity = max(_LOG, 4 * len(codes))
 
         def log() -> Changes:
-            return Changes(*(np.empty(capacity, i) for i in (np.int64, np.int32, np.int8)), np.zeros(1, np.int64))
+            bits, differ = np.empty(capacity, np.uint8), np.empty(capacity, np.uint8)
+            return Changes(np.empty(capacity, int), np.empty(capacity, np.int32), bits, differ, np.zeros(1, int))
 
         return cls(layout, plan, state, (log(), log()))
 
@@ -72,18 +73,15 @@ class Seed:
         rows, penalty = self.layout.rows, self.layout.penalty
         while self.t < stop:
             self.t = K.advance(rows, penalty, self.plan, coef, base, self.t, stop, self.state, *self.logs)
-            for (step, slot, new, filled), changes in zip(self.logs, self.changes, strict=True):
-                part = slice(filled[0])
-                atom = self.layout.atom[slot[part]]
-                kept = atom >= 0
-                if kept.all():
-                    changes.append((step[part].copy(), atom, new[part].copy()))
-                else:
-                    changes.append((step[part][kept], atom[kept], new[part][kept]))
-                filled[0] = 0
+            for log, changes in zip(self.logs, self.changes, strict=True):
+                changes.append([column[: log.filled[0]].copy() for column in log[:4]])
+                log.filled[0] = 0
 
     def trace(self, which: int, initial: np.ndarray) -> Trace:
         """Return the changes of w (0) or of z (1), from the codes of the start on, as a trace."""
-        empty = (np.empty(0, np.int64), np.empty(0, np.int32), np.empty(0, np.int8))
-        step, atom, new = (np.concatenate(parts) for parts in zip(empty, *self.changes[which], strict=True))
-        return Trace(initial=initial, step=step, atom=atom, new=new, steps=self.t)
+        step, at, bits, differ = (np.concatenate(parts) for parts in zip(*self.changes[which], strict=True))
+        entry, lane = np.nonzero(np.unpackbits(differ[:, None], axis=1, bitorder="little"))
+        atom = self.layout.atom[WIDTH * at[entry] + lane]
+        entry, lane, atom = (column[atom >= 0] for column in (entry, lane, atom))
+        new = ((bits[entry] >> lane.astype(np.uint8)) & 1).astype(np.int8)
+        return Trace(initial=initial, step=step[entry], atom=atom, new=new, steps=self.t)

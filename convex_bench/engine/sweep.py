@@ -70,22 +70,24 @@ class Penalty(NamedTuple):
 
 
 class Changes(NamedTuple):
-    """Changes of structure of a point: at `step`, `slot` got the code `new`; the first filled[0] entries count."""
+    """Changes of structure of a point, the first filled[0] entries: at `step`, the byte codes[at] became `bits`.
+
+    `differ` says which of the bits are new.
+    """
 
     step: np.ndarray
-    slot: np.ndarray
-    new: np.ndarray
+    at: np.ndarray
+    bits: np.ndarray
+    differ: np.ndarray
     filled: np.ndarray
 
 
 @inner
 def note(bits, codes, at, t, changes):
-    """Log the lanes where the byte codes[at] differs from `bits`, and set it."""
-    differ, count = bits ^ codes[at], changes.filled[0]
-    for lane in range(WIDTH):  # written in any case, and kept if it differs: no branch to guess
-        changes.step[count], changes.slot[count], changes.new[count] = t, at * WIDTH + lane, (bits >> lane) & 1
-        count += (differ >> lane) & 1
-    changes.filled[0] = count
+    """Log that codes[at] becomes `bits`, and set it."""
+    i = changes.filled[0]
+    changes.step[i], changes.at[i], changes.bits[i], changes.differ[i] = t, at, bits, bits ^ codes[at]
+    changes.filled[0] = i + 1
     codes[at] = bits
 
 
