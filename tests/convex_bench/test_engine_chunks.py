@@ -74,7 +74,7 @@ def test_groups_across_outputs_are_left_to_the_gathered_loop():
 @pytest.mark.parametrize("kind", ["dense", "csr"])
 def test_unequal_groups_agree(method, kind):
     X, y = data(p=len(UNEQUAL))
-    problem = Problem(X if kind == "dense" else sparse.csr_array(X), y, regularizer=GroupLasso(0.03, groups=UNEQUAL))
+    problem = Problem(X if kind == "dense" else sparse.csr_array(X), y, regularizer=GroupLasso(0.2, groups=UNEQUAL))
     assert_agrees(problem, method, batch_size=1 if kind == "csr" else 6)
     assert_agrees(problem, method)
 
@@ -121,7 +121,7 @@ def test_multinomial_agrees(penalty, intercept):
 @pytest.mark.parametrize("method", METHODS, ids=lambda m: type(m).__name__)
 @pytest.mark.parametrize("replacement", [True, False])
 def test_bits_do_not_depend_on_where_blocks_end(method, replacement, monkeypatch):
-    problem = Problem(*data(p=len(UNEQUAL)), regularizer=GroupLasso(0.03, groups=UNEQUAL))
+    problem = Problem(*data(p=len(UNEQUAL)), regularizer=GroupLasso(0.2, groups=UNEQUAL))
     options = {"batch_size": 3, "replacement": replacement, "checkpoints": np.array([400])}
     whole = run(problem, method, [1], 400, **options)[0]
     monkeypatch.setattr("convex_bench.engine.runner._BLOCK", 7)
