@@ -1,6 +1,5 @@
 """The prox of groups that lie anywhere, also in a diagonal metric, one group after the other: the general case."""
 
-# mypy: disallow-untyped-defs=False, check-untyped-defs=False
 from __future__ import annotations
 
 import math

@@ -26,9 +26,9 @@ import numpy as np
 from convex_bench.engine import kernel as K
 from convex_bench.engine import lazy_averaging as averaging
 from convex_bench.engine import lazy_descent as descent
-from convex_bench.engine.layout import Layout, lay_out
 from convex_bench.engine.lazy_calendar import Calendar, Log, calendar, log
 from convex_bench.engine.lazy_choice import AVERAGING
+from convex_bench.engine.lazy_layout import LazyLayout, lay_out
 from convex_bench.engine.recursions import Recursion
 from convex_bench.engine.runner import Progress, Run, _columns, _measure
 from convex_bench.engine.sampling import stream
@@ -79,19 +79,19 @@ class _Seed:
 class _Loop:
     """What the loops share: the problem as arrays, groups contiguous."""
 
-    def __init__(self, layout: Layout) -> None:
-        data, indices, indptr, _, n, _, _, y, loss = layout.data
-        shape, self.gptr, _, self.lam, self.code, self.p0, _, _, _, self.free = layout.penalty
+    def __init__(self, layout: LazyLayout) -> None:
+        self.lam, self.code, self.p0, self.free = layout.lam, layout.code, layout.parameter, layout.free
+        self.gptr, self.size, self.n = layout.groups, len(layout.order), len(layout.y)
         gof = np.repeat(np.arange(len(self.lam), dtype=np.int32), np.diff(self.gptr))
-        self.entries = shape == K.ENTRIES
-        self.rows = (data, indices.astype(np.int32), indptr, n, y, loss, gof, self.gptr, self.entries)
-        self.size, self.n = layout.size, n
+        self.entries = len(self.lam) == self.size
+        labels = (self.n, layout.y, layout.loss)
+        self.rows = (layout.data, layout.indices, layout.indptr, *labels, gof, self.gptr, self.entries)
 
 
 class _Averaging(_Loop):
     """RMDA, RDA and SDA."""
 
-    def __init__(self, layout: Layout, c: float, steps: int) -> None:
+    def __init__(self, layout: LazyLayout, c: float, steps: int) -> None:
         super().__init__(layout)
         self.c, self.tables = c, averaging.powers(1.0 - c, steps + 1)
         self.flags = (self.code == 6, self.p0 if self.code == 1 else 0.0)
@@ -117,7 +117,7 @@ class _Averaging(_Loop):
 class _Descent(_Loop):
     """Plain proximal SGD, and SAGA with the l1 norm."""
 
-    def __init__(self, layout: Layout, problem: Problem, lr: float | None) -> None:
+    def __init__(self, layout: LazyLayout, problem: Problem, lr: float | None) -> None:
         super().__init__(layout)
         self.problem, self.lr, self.saga = problem, lr or 0.0, lr is not None
         self.layout = layout

@@ -4,7 +4,6 @@ The variable W (width, outputs) lies plane by plane: entry (j, c) at c width + j
 entries of a dense row beyond the features are zero.
 """
 
-# mypy: disallow-untyped-defs=False, check-untyped-defs=False
 from __future__ import annotations
 
 import math

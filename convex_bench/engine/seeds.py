@@ -84,4 +84,6 @@ class Seed:
         atom = self.layout.atom[WIDTH * at[entry] + lane]
         entry, lane, atom = (column[atom >= 0] for column in (entry, lane, atom))
         new = ((bits[entry] >> lane.astype(np.uint8)) & 1).astype(np.int8)
-        return Trace(initial=initial, step=step[entry], atom=atom, new=new, steps=self.t)
+        at_step = step[entry]
+        order = np.argsort(at_step * (1 + int(atom.max(initial=0))) + atom, kind="stable")  # by step, then by atom
+        return Trace(initial=initial, step=at_step[order], atom=atom[order], new=new[order], steps=self.t)

@@ -5,7 +5,6 @@ quotients of eight groups are computed together. Where that would waste memory, 
 group is spread over all lanes of a chunk of its own. Entries that are groups of their own fill chunks without norms.
 """
 
-# mypy: disallow-untyped-defs=False, check-untyped-defs=False
 from __future__ import annotations
 
 from typing import NamedTuple
