@@ -20,7 +20,7 @@ from manifold_id.theory.combine import all_fail, all_hold
 from manifold_id.theory.identification import IDENTIFICATION, identification
 
 MARGIN, SIGMA = 0.3, 0.3
-KINDS = {"l1": 1000, "groups": 1000, "nuclear norm": 400, "total variation": 1000, "box": 2000}
+KINDS = {"l1": 1000, "groups": 1000, "nuclear norm": 800, "total variation": 1000, "box": 2000}
 
 
 def run(
