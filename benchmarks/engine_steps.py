@@ -1,30 +1,26 @@
 """Time of one step of the compiled engine, beside NumPy, copt and scikit-learn, and beside the memory's own speed.
 
-    python benchmarks/engine_steps.py [--rounds 15] [--out FOLDER]
+    python benchmarks/collect.py engine_steps
 
-Writes engine_steps.csv and engine_steps.md. All run on the same dense problem: logistic loss, groups of ten and a group
+All run on the same dense problem: logistic loss, groups of ten and a group
 lasso (scikit-learn: l1, it has no groups), n = 2000 rows, float64. A step is one update of the variable from b rows.
 Contestants take turns, so that a busy machine slows all of them alike; a time is the least of the rounds, in CPU time
 of one thread, except for the table of threads, which is in wall time. The engine's times include the exact structure at
 every step.
 
-`bound` is the time that this machine needs to read the step's rows once and add them up, from wherever in its caches
-and memory they lie: no step that sees all of its rows is faster. `tracking` is what following the structure exactly
+The bound is the time that this machine needs to read the step's rows once and add them up, from wherever in its caches
+and memory they lie: no step that sees all of its rows is faster. Tracking is what following the structure exactly
 adds to a step: the engine's time over that of the same loop compiled with the comparison and the log taken out, less 1.
 """
 
 from __future__ import annotations
 
-import argparse
-import csv
 import inspect
 import os
-import platform
 import re
 import time
 from collections.abc import Callable
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 import numba
@@ -150,11 +146,15 @@ def bound(problem: Problem, b: int, steps: int) -> Timed:
     return lambda: cpu(lambda: _read(rows.data, rows.width, drawn), steps)
 
 
-def row(table: str, method: str, d: int, b: int, microseconds: float, **others: Any) -> Row:
-    """Return one row of the result; columns that do not apply are empty."""
-    names = ("ratio", "bound", "tracking", "slope", "accuracy")
-    first = {"table": table, "method": method, "d": d, "b": b, "us a step": f"{microseconds:.3g}"}
-    return first | {name: f"{others[name]:.3g}" if name in others else "" for name in names}
+def row(case: str, system: str, d: int, b: int, microseconds: float, **others: Any) -> Row:
+    """Return one row of the result."""
+    sizes = {"d": d, "b": b, "seeds": others.pop("seeds", 1), "steps": others.pop("steps", "")}
+    return {
+        "benchmark": "engine step", "case": case, "system": system, **sizes, "threads": others.pop("threads", 1),
+        "quantity": others.pop("quantity", "time of a step"), "value": f"{microseconds:.4g}", "unit": "us",
+        "accuracy": f"{others.pop('accuracy'):.2g}" if "accuracy" in others else None,
+        "note": "; ".join(f"{name} {value:.3g}" for name, value in others.items()),
+    }  # fmt: skip
 
 
 def _some(**values: Any) -> dict[str, Any]:
@@ -219,12 +219,13 @@ def sizes(dims: list[int], batches: list[int], rounds: int) -> list[Row]:
             for name in METHODS:
                 t, other = times[name], times.get(f"{name}, untracked")
                 tracking = _some(tracking=t / other - 1.0 if other else None)
-                result.append(row("sizes", name, d, b, t, bound=times["bound"], ratio=t / times["bound"], **tracking))
+                over = {"us to read the rows": times["bound"], "ratio to that": t / times["bound"]}
+                result.append(row(f"b = {b}", name, d, b, t, **over, **tracking))
     return result
 
 
 def growth(rounds: int) -> list[Row]:
-    """Time RDA against steps, d, b and seeds, with slopes of log time against log size; and wall time on threads."""
+    """Time RDA against steps, d, b and seeds, and wall time on threads."""
     result = []
     method, base = METHODS["RDA"], planted(320)
     axes: dict[str, dict[int, Timed]] = {
@@ -244,15 +245,15 @@ def growth(rounds: int) -> list[Row]:
     axes["seeds"] = {k: lambda k=k: seeds(k, 1, time.process_time) for k in (8, 16, 32, 64)}
     for name, contestants in axes.items():
         times = best({str(k): once for k, once in contestants.items()}, rounds)
-        whole = np.array(list(times.values())) * (np.array(list(contestants)) if name == "steps" else 1)
-        slope = float(np.polyfit(np.log(list(contestants)), np.log(whole), 1)[0])
         for k, t in zip(contestants, times.values(), strict=True):
-            d, b = k if name == "d" else 320, k if name == "b" else 1
-            result.append(row(f"growth with {name}", f"RDA, {name} = {k}", d, b, t, slope=slope))
+            sizes = {"d": 320, "b": 1} | {name: k}
+            whole = {"microseconds": t * k, "quantity": "time of a run"} if name == "steps" else {"microseconds": t}
+            result.append(row(f"growth with {name}", "RDA", **sizes, **whole))
     cores = [1 << i for i in range((os.cpu_count() or 1).bit_length()) if 1 << i <= (os.cpu_count() or 1)]
     times = best({str(k): lambda k=k: seeds(16, k, time.perf_counter) for k in cores}, rounds)
     for k, t in times.items():
-        result.append(row("threads, 16 seeds, wall time", f"RDA, {k} threads", 320, 1, t, ratio=times["1"] / t))
+        threads = {"threads": int(k), "quantity": "wall time of a step of all seeds"}
+        result.append(row("threads", "RDA", 320, 1, t, seeds=16, **threads, **{"times as fast": times["1"] / t}))
     return result
 
 
@@ -264,37 +265,3 @@ def rows(rounds: int = 15) -> list[Row]:
             *sizes([320, 960, 1000, 4000], [1, 10, 64], rounds),
             *growth(rounds),
         ]
-
-
-def main(out: Path, rounds: int = 15) -> list[Row]:
-    """Measure, and write engine_steps.csv and engine_steps.md into `out`."""
-    result = rows(rounds)
-    out.mkdir(parents=True, exist_ok=True)
-    with (out / "engine_steps.csv").open("w", newline="") as file:
-        writer = csv.DictWriter(file, fieldnames=list(result[0]))
-        writer.writeheader()
-        writer.writerows(result)
-    versions = f"numba {numba.__version__}, NumPy {np.__version__}, {platform.machine()}, {os.cpu_count()} cores"
-    columns = list(result[0])
-    lines = [
-        "# Time of one step of the compiled engine",
-        "",
-        (__doc__ or "").split("\n\n", 2)[2].strip(),
-        "",
-        f"`python benchmarks/engine_steps.py --rounds {rounds}`; {versions}.",
-        "",
-        "| " + " | ".join(columns) + " |",
-        "|" + " --- |" * len(columns),
-        *("| " + " | ".join(str(r[c]) for c in columns) + " |" for r in result),
-    ]
-    (out / "engine_steps.md").write_text("\n".join(lines) + "\n")
-    return result
-
-
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
-    options = parser.parse_args()
-    main(options.out, options.rounds)
-    print((options.out / "engine_steps.md").read_text())

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from manifold_id.files import write_atomic, write_text
+from manifold_id.plots import COLOURS, DASHES, MARKERS
 
 FIXED = ("benchmark", "case", "system", "quantity", "value", "unit", "accuracy", "note")  # all others are parameters
 PACKAGES = (
@@ -28,6 +29,7 @@ class Series(NamedTuple):
     case: str
     system: str
     quantity: str
+    unit: str
     axis: str
     others: str
     x: list[float]
@@ -81,7 +83,7 @@ def series(rows: list[dict[str, str]]) -> list[Series]:
             x, y = _number(row[axis]), _number(row["value"])
             if x > 0 and y > 0:
                 others = ", ".join(f"{p} = {row[p]}" for p in parameters if p != axis and row[p])
-                key = (row.get("case", ""), row.get("system", ""), row.get("quantity", ""), axis, others)
+                key = (row.get("case", ""), row.get("system", ""), row.get("quantity", ""), row["unit"], axis, others)
                 groups.setdefault(key, {})[x] = y
         for key, points in groups.items():
             if len(points) >= 3:
@@ -124,11 +126,11 @@ def write_page(folder: Path) -> None:
                     for s in lines
                 ]
             )
-            for quantity, axis in dict.fromkeys((s.quantity, s.axis) for s in lines):
-                chosen = [s for s in lines if (s.quantity, s.axis) == (quantity, axis)]
-                name = f"{path.stem}-{quantity}-{axis}.png".replace(" ", "-").replace("/", "-")
+            for quantity, axis, case in dict.fromkeys((s.quantity, s.axis, s.case) for s in lines):
+                chosen = [s for s in lines if (s.quantity, s.axis, s.case) == (quantity, axis, case)]
+                name = "".join(c if c.isalnum() else "-" for c in f"{path.stem}-{case}-{quantity}-{axis}") + ".png"
                 plot(folder / name, chosen)
-                parts += ["", f"![{quantity} against {axis}]({name})"]
+                parts += ["", f"![{case}: {quantity} against {axis}]({name})"]
     write_text(folder / "README.md", "\n".join(parts) + "\n")
 
 
@@ -138,12 +140,14 @@ def plot(path: Path, lines: list[Series]) -> None:
 
     figure = Figure(figsize=(7, 4.2), layout="constrained")
     axes = figure.subplots()
-    for s in lines:
-        axes.loglog(s.x, s.y, marker="o", label=f"{s.system}, {s.case} ({s.slope:.2f})")
+    for i, s in enumerate(lines):
+        look = {"color": COLOURS[i % len(COLOURS)], "marker": MARKERS[i % len(MARKERS)], "markersize": 5}
+        axes.loglog(s.x, s.y, label=f"{s.system} ({s.slope:.2f})", linestyle=DASHES[i % len(DASHES)], **look)
+    axes.set_title(lines[0].case, fontsize=11)
     axes.set_xlabel(lines[0].axis)
-    axes.set_ylabel(lines[0].quantity)
+    axes.set_ylabel(f"{lines[0].quantity} [{lines[0].unit}]")
     axes.grid(True, which="both", alpha=0.2)
-    figure.legend(loc="outside right upper", fontsize=7, title="system, case (slope)", title_fontsize=7)
+    figure.legend(loc="outside right upper", fontsize=8, title="system (slope)", title_fontsize=8, handlelength=3)
     write_atomic(path, lambda part: figure.savefig(part, dpi=110, metadata={"Software": None}))
 
 

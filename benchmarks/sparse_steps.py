@@ -1,22 +1,18 @@
 """Time of one step on sparse rows: the lazy loop beside the ordinary one, NumPy and copt's SAGA, in the same run.
 
-    python benchmarks/sparse_steps.py [--rounds 3] [--steps 20000] [--out FOLDER]
+    python benchmarks/collect.py sparse_steps
 
-Writes sparse_steps.csv and sparse_steps.md. Rows hold `nonzeros` normal entries in columns drawn from a power law.
+Rows hold `nonzeros` normal entries in columns drawn from a power law.
 The contestants take turns in every round; a time is the least over the rounds of the processor time a step, in
-microseconds, the structure being followed at every step by all but copt; `ratio` is that time over the lazy loop's.
+microseconds, the structure being followed at every step by all but copt; the note has that time over the lazy loop's.
 copt sees the first 2000 rows alone, because it compiles the data into its loop.
 """
 
 from __future__ import annotations
 
-import argparse
-import csv
 import itertools
-import platform
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -126,8 +122,10 @@ def compare(case: dict[str, Any], name: str, steps: int, rounds: int, peers: boo
         for contestant, measure in contestants.items():
             times[contestant].append(measure())
     best = {contestant: min(own) for contestant, own in times.items()}
+    common = {"benchmark": "sparse step", **case, "quantity": "time of a step", "unit": "us", "accuracy": None}
+    label = f"{case['penalty']}, {name}"
     return [
-        {"method": name, **case, "contestant": c, "microseconds": round(own, 2), "ratio": round(own / best["lazy"], 2)}
+        {**common, "case": label, "system": c, "value": round(own, 2), "note": f"{own / best['lazy']:.2f} x lazy"}
         for c, own in best.items()
     ]
 
@@ -144,55 +142,3 @@ def rows(rounds: int = 3, steps: int = 20_000) -> list[dict[str, Any]]:
             fewer = max(steps // (value if key == "b" else 1), 200)
             result += compare({**base, key: value}, "RMDA", fewer, rounds, peers=False)
     return result
-
-
-def slopes(measured: list[dict[str, Any]]) -> dict[tuple[str, str], float]:
-    """Return the log-log slope of each compiled loop's time in the nonzeros, d and b; RMDA with l1."""
-    mine = [row for row in measured if row["method"] == "RMDA" and row["penalty"] == "l1"]
-    base = {"d": COLUMNS, "nonzeros": NONZEROS, "b": 1}
-    result = {}
-    for key, loop in itertools.product(base, ("lazy", "ordinary")):
-        others = {k: v for k, v in base.items() if k != key}
-        points = [
-            (row[key], row["microseconds"])
-            for row in mine
-            if row["contestant"] == loop and all(row[k] == v for k, v in others.items())
-        ]
-        x, y = np.log(np.array(points, dtype=float)).T
-        result[loop, key] = float(np.polyfit(x, y, 1)[0])
-    return result
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--steps", type=int, default=20_000)
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
-    options = parser.parse_args()
-    measured = rows(options.rounds, options.steps)
-    columns = list(measured[0])
-    options.out.mkdir(parents=True, exist_ok=True)
-    with (options.out / "sparse_steps.csv").open("w", newline="") as file:
-        writer = csv.DictWriter(file, fieldnames=columns)
-        writer.writeheader()
-        writer.writerows(measured)
-    growth = ", ".join(f"{loop} in {key} {slope:.2f}" for (loop, key), slope in slopes(measured).items())
-    lines = [
-        "# Time of one step on sparse rows",
-        "",
-        f"`python benchmarks/sparse_steps.py --rounds {options.rounds} --steps {options.steps}`; {platform.machine()}, "
-        f"numpy {np.__version__}, one thread. Least processor time over the rounds, microseconds a step; ratio: over "
-        f"the lazy loop's. {ROWS} rows, columns from a power law.",
-        "",
-        f"Growth of RMDA with l1, log-log slopes: {growth}.",
-        "",
-        "| " + " | ".join(columns) + " |",
-        "|" + " --- |" * len(columns),
-        *("| " + " | ".join(str(row[c]) for c in columns) + " |" for row in measured),
-    ]
-    (options.out / "sparse_steps.md").write_text("\n".join(lines) + "\n")
-    print("\n".join(lines))
-
-
-if __name__ == "__main__":
-    main()

@@ -63,7 +63,7 @@ def test_tables_slopes_plots_and_the_machine(folder):
     for word in ("processor", "caches", "memory", "numpy", facts["date"], facts["command"], "a\\|b", "| 2.00 |"):
         assert word in page
     plots = list(out.glob("*.png"))
-    assert [plot.name for plot in plots] == ["good-seconds-per-step-d.png"]
+    assert [plot.name for plot in plots] == ["good-c-seconds-per-step-d.png"]
     assert plots[0].name in page
     assert plots[0].read_bytes()[:4] == b"\x89PNG"
     assert not [path for path in out.iterdir() if path.name.startswith(".")]
@@ -105,5 +105,5 @@ def test_names_choose_and_are_checked(folder):
 
 def test_finds_the_benchmarks_of_this_project():
     done = collect(ROOT / "benchmarks", "no")
-    for name in ("optim_step", "start_up", "studies"):
+    for name in ("engine_steps", "ground_truth", "optim_step", "sparse_steps", "start_up", "studies"):
         assert name in done.stderr
