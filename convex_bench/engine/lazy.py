@@ -49,6 +49,7 @@ class _Seed:
     state: Any
     stream: tuple[np.ndarray, np.ndarray]
     rows: np.ndarray
+    work: np.ndarray  # (2, batch size)
     calendar: Calendar
     touched: np.ndarray
     logs: tuple[Log, Log]  # of w and of z
@@ -59,7 +60,7 @@ class _Seed:
     @property
     def tools(self) -> tuple:
         """What every kernel takes besides the problem and the coefficients, but for its logs."""
-        return (*self.stream, self.rows, self.state, self.calendar, self.touched)
+        return (*self.stream, self.rows, self.work, self.state, self.calendar, self.touched)
 
     def empty_logs(self) -> None:
         """Move what the logs hold into `changes`, those of one step in the order of the atoms."""
@@ -111,7 +112,7 @@ class _Averaging(_Loop):
         """Return w and the estimate d at the last step done, whose row of coefficients is given."""
         w = np.empty(self.size)
         averaging.materialize(seed.state, seed.t, self.gptr, *self.tables, w)
-        return w, coef[K.EST] * seed.state.x[:, averaging.V]
+        return w, coef[K.EST] * seed.state.v
 
 
 class _Descent(_Loop):
@@ -188,7 +189,8 @@ def run_lazy(
     def fresh(seed: int) -> _Seed:
         state, groups = loop.start(layout.flatten(start), codes), len(codes)
         logs = log(max(_LOG, 4 * groups) if two_points else groups), log(max(_LOG, 4 * groups))
-        own = (stream(seed, problem.n, replacement), np.zeros(batch_size, np.int64), calendar(_BLOCK, groups))
+        batch = np.zeros(batch_size, np.int64), np.zeros((2, batch_size))
+        own = (stream(seed, problem.n, replacement), *batch, calendar(_BLOCK, groups))
         return _Seed(state, *own, np.empty(groups, np.int32), logs, np.zeros(2, np.int64))
 
     runs, seconds, carry = [fresh(seed) for seed in seeds], 0.0, None

@@ -19,31 +19,39 @@ so that w_g then stays active for ever; else the step at which it vanishes is kn
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
+from convex_bench.engine.compiled import compiled
 from convex_bench.engine.lazy_calendar import NEVER, SLACK, aligned, clear, enter, enter_by_clock, log_change
-from convex_bench.engine.prefetch import prefetch_rows
+from convex_bench.engine.prefetch import prefetch_entries
 from convex_bench.engine.sampling import draw
 
 _MATH = {"reassoc", "nsz", "contract"}
 _SPLIT = 10  # powers of 1 - c are products from two tables: of up to 2^10, and of multiples of 2^10
 
 
-# Records lie together, for a touched group should cost few cache lines. Columns of the coordinates:
-V, W = range(2)
-# and of the groups: the step that w is brought up to, A and B there, |V_g| where z_g is active, lam, whether z_g is
-# active (ALWAYS: free) and w_g is, the step at which w_g underflows to zero
-SINCE, A, B, NORM, LAM, ON, ON_W, FADE = range(8)
+# Columns of a live group's record: the step that w_g is brought up to, A and B there, |V_g| where z_g is active,
+# whether z_g is active (ALWAYS: free) and w_g is, the step at which w_g underflows to zero
+SINCE, A, B, NORM, ON, ON_W, FADE = range(7)
 ALWAYS = 2.0
+_NEAR = 1e-8  # relative: a running |V_g|^2 is trusted below the threshold by this much; its rounding errors are smaller
 
 
 class Averages(NamedTuple):
-    """The state of one seed."""
+    """The state of one seed.
 
-    x: np.ndarray  # (size, 2)
+    Most groups that a row touches are zero and stay zero. Such a group needs V, and a byte that says so: a group is
+    `live` if it is free or z_g or w_g is nonzero, and only then has a record in `r`.
+    """
+
+    v: np.ndarray  # (size,)
+    w: np.ndarray  # (size,), 0 where not live
+    live: np.ndarray  # (groups,) uint8
+    square: np.ndarray  # (groups,) |V_g|^2 of groups that are not live, from running sums; unused for entries
+    lam: np.ndarray  # (groups,), or (1,) where all are equal
     r: np.ndarray  # (groups, 8)
     sums: np.ndarray  # (2,) A and B at the last step
 
@@ -51,9 +59,10 @@ class Averages(NamedTuple):
 def averages(size: int, lam: np.ndarray, free: np.ndarray) -> Averages:
     """Return the state at w = 0."""
     r = aligned(len(lam), 8)
-    r[:, SINCE], r[:, LAM], r[:, FADE] = -1, lam, np.inf
+    r[:, FADE] = np.inf
     r[:, ON] = r[:, ON_W] = np.where(free, ALWAYS, 0)
-    return Averages(aligned(size, 2), r, np.zeros(2))
+    own = lam[:1].copy() if len(lam) and np.ptp(lam) == 0 else lam
+    return Averages(np.zeros(size), np.zeros(size), free.astype(np.uint8), np.zeros(len(lam)), own, r, np.zeros(2))
 
 
 def powers(base: float, steps: int) -> tuple[np.ndarray, np.ndarray]:
@@ -64,35 +73,36 @@ def powers(base: float, steps: int) -> tuple[np.ndarray, np.ndarray]:
     return fine, coarse
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def slope(loss, m, y):
     """Derivative of the loss in its margin: 0 logistic, 1 squared."""
     return -y / (1.0 + math.exp(y * m)) if loss == 0 else m - y
 
 
-@njit(cache=True, nogil=True)
-def _factors(r, sums, g, n, fine, coarse):
+@compiled
+def _factors(r, lam, sums, g, n, fine, coarse):
     """Return (p, f) such that w_g becomes p w_g - f V_g over n steps in which nothing touches it."""
     p = fine[n & ((1 << _SPLIT) - 1)] * coarse[n >> _SPLIT]
     if r[g, ON] == 0.0:
         return p, 0.0
     f = sums[0] - p * r[g, A]
-    if r[g, LAM] > 0.0:
-        f -= r[g, LAM] / r[g, NORM] * (sums[1] - p * r[g, B])
+    if lam > 0.0:
+        f -= lam / r[g, NORM] * (sums[1] - p * r[g, B])
     return p, f
 
 
-@njit(cache=True, nogil=True)
-def _catch_up(x, r, sums, g, t, start, stop, fine, coarse):
-    """Bring w_g to step t."""
-    if r[g, ON] + r[g, ON_W] != 0.0:
-        p, f = _factors(r, sums, g, t - int(r[g, SINCE]), fine, coarse)
-        for j in range(start, stop):
-            x[j, W] = p * x[j, W] - f * x[j, V]
+@compiled
+def _catch_up(s, g, t, start, stop, fine, coarse):
+    """Bring w_g of a live group to step t."""
+    v, w, _, _, lams, r, sums = s
+    lam = lams[g if lams.shape[0] > 1 else 0]
+    p, f = _factors(r, lam, sums, g, t - int(r[g, SINCE]), fine, coarse)
+    for j in range(start, stop):
+        w[j] = p * w[j] - f * v[j]
     r[g, SINCE], r[g, A], r[g, B] = t, sums[0], sums[1]
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _fading(x, t, c):
     """Return the step at which w_g underflows to zero: multiplied by 1 - c from step t on, x = max |w_g| before."""
     if c < 0.5:
@@ -108,75 +118,85 @@ def _fading(x, t, c):
     return float(step)
 
 
-@njit(cache=True, nogil=True, fastmath=_MATH)
-def _is_on(x, start, stop, scale, threshold, entries, sided):
+@partial(compiled, fastmath=_MATH)
+def _is_on(v, start, stop, scale, threshold, entries, sided):
     """Return (whether z_g is nonzero, |V_g|) for the point scale V_g: the ordinary loop's comparison."""
     if entries:
-        a = scale * x[start, V]
-        return (a if sided else abs(a)) - threshold > 0.0, abs(x[start, V])
+        a = scale * v[start]
+        return (a if sided else abs(a)) - threshold > 0.0, abs(v[start])
     square = 0.0
     for j in range(start, stop):
-        a = scale * x[j, V]
+        a = scale * v[j]
         square += a * a
     return square > threshold * threshold, math.sqrt(square) / abs(scale)
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def materialize(s, t, gptr, fine, coarse, out):
     """Write w at step t, the last one done, into `out`; the state is not changed."""
-    x, r, sums = s
-    for g in range(r.shape[0]):
-        p, f = _factors(r, sums, g, t - int(r[g, SINCE]), fine, coarse)
-        for j in range(gptr[g], gptr[g + 1]):
-            out[j] = p * x[j, W] - f * x[j, V]
+    v, w, live, _, lams, r, sums = s
+    out[:] = 0.0
+    for g in range(live.shape[0]):
+        if live[g]:
+            lam = lams[g if lams.shape[0] > 1 else 0]
+            p, f = _factors(r, lam, sums, g, t - int(r[g, SINCE]), fine, coarse)
+            for j in range(gptr[g], gptr[g + 1]):
+                out[j] = p * w[j] - f * v[j]
 
 
-@njit(cache=True, nogil=True)
-def _plan(r, calendar, clock, base, t):
+@compiled
+def _plan(s, calendar, clock, base, t):
     """Fill the calendar of the steps after t."""
+    _, _, live, _, lams, r, _ = s
     clear(calendar)
-    for g in range(r.shape[0]):
-        if r[g, ON] == 1.0 and r[g, LAM] > 0.0:
-            enter_by_clock(calendar, clock, base, t, g, r[g, NORM] / r[g, LAM])
-        elif t < r[g, FADE] <= base + clock.shape[0]:
-            enter(calendar, base, g, int(r[g, FADE]))
+    for g in range(live.shape[0]):
+        if live[g]:
+            lam = lams[g if lams.shape[0] > 1 else 0]
+            if r[g, ON] == 1.0 and lam > 0.0:
+                enter_by_clock(calendar, clock, base, t, g, r[g, NORM] / lam)
+            elif t < r[g, FADE] <= base + clock.shape[0]:
+                enter(calendar, base, g, int(r[g, FADE]))
 
 
-@njit(cache=True, nogil=True)
-def _settle(x, r, g, t, start, stop, on, c, calendar, log_w, log_z, counts):
+@compiled
+def _settle(s, g, t, start, stop, on, norm, c, calendar, log_w, log_z, counts):
     """Note that z_g has become active or zero at step t, and what w_g makes of it."""
+    _, w, live, square, _, r, _ = s
     r[g, ON] = on
     counts[1] = log_change(log_z, counts[1], t, g, on)
     r[g, FADE], calendar.due[g] = math.inf, NEVER
+    if on:
+        live[g] = 1
     if c == 1.0:
         r[g, ON_W] = on
         if not on:
-            x[start:stop, W] = 0.0
+            w[start:stop] = 0.0
+            live[g], square[g] = 0, norm * norm
     elif on and r[g, ON_W] == 0.0:
         r[g, ON_W] = 1.0
         counts[0] = log_change(log_w, counts[0], t, g, 1)
     elif not on:
         top = 0.0
         for j in range(start, stop):
-            top = max(top, abs(x[j, W]))
+            top = max(top, abs(w[j]))
         r[g, FADE] = _fading(top, t, c)
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def advance(
     data, indices, indptr, n, y, loss, gof, gptr, entries, sided, ridge,
     coef, clock, c, fine, coarse, base, t, stop,
-    rng, order, rows, s, calendar, touched, log_w, log_z, counts,
+    rng, order, rows, work, s, calendar, touched, log_w, log_z, counts,
 ):  # fmt: skip
     """Run steps t+1 .. stop of one seed in place; row i of `coef` = (vg, p, s) and of `clock` is step base + 1 + i.
 
     Returns the number of steps done in all: less than `stop` when a log or the calendar is full; call again then.
     """
-    x, r, sums = s
-    size, groups = rows.shape[0], r.shape[0]
-    slopes = np.empty(size)
+    v, w, live, square, lams, r, sums = s
+    size, groups, weighted = rows.shape[0], live.shape[0], lams.shape[0] > 1
     end = base + clock.shape[0]
-    _plan(r, calendar, clock, base, t)
+    slopes = work[0]
+    _plan(s, calendar, clock, base, t)
     while t < stop:
         full = calendar.used[0] + 2 * groups > calendar.links.shape[0]
         if full or counts[0] + groups > log_w.step.shape[0] or counts[1] + groups > log_z.step.shape[0]:
@@ -193,32 +213,35 @@ def advance(
                 continue
             calendar.due[g] = NEVER
             if r[g, ON] == 1.0:
-                key = r[g, NORM] / r[g, LAM]
+                key = r[g, NORM] / lams[g if weighted else 0]
                 if alpha < key * (1.0 - SLACK):  # V_g has grown since the entry was made
                     enter_by_clock(calendar, clock, base, t, g, key)
                     continue
-            _catch_up(x, r, sums, g, t - 1, gptr[g], gptr[g + 1], fine, coarse)
+            _catch_up(s, g, t - 1, gptr[g], gptr[g + 1], fine, coarse)
             touched[many] = g
             many += 1
         draw(rng, order, n, rows)
-        prefetch_rows(indices, indptr, rows, gof, entries, x, r)
+        prefetch_entries(indices, indptr, rows, v)
         for q in range(size):
             m = 0.0
             for k in range(indptr[rows[q]], indptr[rows[q] + 1]):
                 j = indices[k]
                 g = j if entries else gof[j]
-                if r[g, SINCE] != t - 1:
-                    if entries:
-                        _catch_up(x, r, sums, j, t - 1, j, j + 1, fine, coarse)
-                    else:
-                        _catch_up(x, r, sums, g, t - 1, gptr[g], gptr[g + 1], fine, coarse)
-                    touched[many] = g
-                    many += 1
-                m += data[k] * x[j, W]
+                if live[g]:
+                    if r[g, SINCE] != t - 1:
+                        start, last = (j, j + 1) if entries else (gptr[g], gptr[g + 1])
+                        _catch_up(s, g, t - 1, start, last, fine, coarse)
+                        touched[many] = g
+                        many += 1
+                    m += data[k] * w[j]
             slopes[q] = vg * slope(loss, m, y[rows[q]]) / size
         for q in range(size):
             for k in range(indptr[rows[q]], indptr[rows[q] + 1]):
-                x[indices[k], V] += data[k] * slopes[q]
+                j, change = indices[k], data[k] * slopes[q]
+                if not entries:
+                    square[gof[j]] += change * (2.0 * v[j] + change)
+                v[j] += change
+        before_a, before_b = sums[0], sums[1]
         shrink = c / (1.0 + ridge * step)
         sums[0] = (1.0 - c) * sums[0] - shrink * scale
         sums[1] = (1.0 - c) * sums[1] + shrink * step
@@ -227,16 +250,40 @@ def advance(
             if r[g, ON] == ALWAYS:
                 continue
             start, last = (g, g + 1) if entries else (gptr[g], gptr[g + 1])
-            on, norm = _is_on(x, start, last, scale, step * r[g, LAM], entries, sided)
+            lam = lams[g if weighted else 0]
+            on, norm = _is_on(v, start, last, scale, step * lam, entries, sided)
             r[g, NORM] = norm
             if on != (r[g, ON] != 0.0):
-                _settle(x, r, g, t, start, last, on, c, calendar, log_w, log_z, counts)
+                _settle(s, g, t, start, last, on, norm, c, calendar, log_w, log_z, counts)
                 if t < r[g, FADE] <= end:
                     enter(calendar, base, g, int(r[g, FADE]))
-            if on and r[g, LAM] > 0.0:
-                enter_by_clock(calendar, clock, base, t, g, norm / r[g, LAM])
+            if on and lam > 0.0:
+                enter_by_clock(calendar, clock, base, t, g, norm / lam)
             elif t >= r[g, FADE]:
                 r[g, ON_W], r[g, FADE] = 0.0, math.inf
-                x[start:last, W] = 0.0
+                w[start:last] = 0.0
+                live[g], square[g] = 0, norm * norm
                 counts[0] = log_change(log_w, counts[0], t, g, 0)
+        for q in range(size):
+            for k in range(indptr[rows[q]], indptr[rows[q] + 1]):
+                j = indices[k]
+                g = j if entries else gof[j]
+                if live[g]:
+                    continue
+                lam = lams[g if weighted else 0]
+                if entries:
+                    start, last = j, j + 1
+                else:
+                    bound = alpha * lam
+                    if square[g] < bound * bound * (1.0 - _NEAR):
+                        continue
+                    start, last = gptr[g], gptr[g + 1]
+                on, norm = _is_on(v, start, last, scale, step * lam, entries, sided)
+                if on:
+                    r[g, SINCE], r[g, A], r[g, B], r[g, NORM] = t - 1, before_a, before_b, norm
+                    _settle(s, g, t, start, last, on, norm, c, calendar, log_w, log_z, counts)
+                    if lam > 0.0:
+                        enter_by_clock(calendar, clock, base, t, g, norm / lam)
+                elif not entries:
+                    square[g] = norm * norm
     return t

@@ -10,7 +10,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
+
+from convex_bench.engine.compiled import compiled
 
 NEVER = np.iinfo(np.int64).max
 SLACK = 1e-12  # relative: an entry may come due a step too early by rounding, never too late
@@ -37,7 +38,7 @@ def calendar(block: int, groups: int) -> Calendar:
     return Calendar(*lists, np.full(groups, NEVER), np.zeros(1, np.int64))
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def clear(calendar):
     """Empty the calendar."""
     calendar.heads[:] = -1
@@ -45,7 +46,7 @@ def clear(calendar):
     calendar.used[0] = 0
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def enter(calendar, base, g, step):
     """Enter group g at a step of the block in place of the entry it has."""
     e = calendar.used[0]
@@ -56,7 +57,7 @@ def enter(calendar, base, g, step):
     calendar.used[0] = e + 1
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def first_step(clock, base, t, key):
     """Return the first step after t at which the increasing clock reaches `key`, up to rounding; NEVER if none does."""
     low, high = t - base, clock.shape[0]
@@ -71,7 +72,7 @@ def first_step(clock, base, t, key):
     return base + 1 + low
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def enter_by_clock(calendar, clock, base, t, g, key):
     """Enter group g where the clock reaches `key`, unless it has an earlier entry, which will look again."""
     if clock[clock.shape[0] - 1] < key * (1.0 - SLACK):
@@ -103,7 +104,7 @@ def log(capacity: int) -> Log:
     return Log(np.empty(capacity, np.int64), np.empty(capacity, np.int32), np.empty(capacity, np.int8))
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def log_change(log, count, t, atom, new):
     """Write change number `count`; return the new count."""
     log.step[count], log.atom[count], log.new[count] = t, atom, new

@@ -18,11 +18,12 @@ untouched entry decays, and may turn the sign of the entry more than once): thes
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
+from convex_bench.engine.compiled import compiled
 from convex_bench.engine.lazy_averaging import slope
 from convex_bench.engine.lazy_calendar import NEVER, SLACK, aligned, clear, enter, enter_by_clock, log_change
 from convex_bench.engine.prefetch import prefetch_rows
@@ -59,14 +60,14 @@ def descent(w: np.ndarray, codes: np.ndarray, lam: np.ndarray, free: np.ndarray,
     return Descent(x, r, np.zeros(n), np.zeros(1), np.zeros(len(w)))
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _decline(x, speed):
     """Return the most steps k with x - k speed > 0, for x, speed > 0."""
     k = math.ceil(x / speed * (1.0 - SLACK)) - 1.0
     return max(k, 0.0)
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _drift(x, shift, threshold, n):
     """Return x after n steps x <- sign(x - shift) max(|x - shift| - threshold, 0)."""
     sign = math.copysign(1.0, x)
@@ -88,7 +89,7 @@ def _drift(x, shift, threshold, n):
     return x
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _next_change(x, shift, threshold, t):
     """Return the step at which x, at step t, may become or cease to be zero by itself."""
     if x == 0.0:
@@ -97,13 +98,13 @@ def _next_change(x, shift, threshold, t):
     return t + 1.0 + _decline(abs(x), speed) if speed > 0.0 else math.inf
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _shrinkage(s, group):
     """Return |w_g| after the steps since the group was last brought up to date, proximal SGD's."""
     return group[NORM] - group[LAM] * (s.total[0] - group[S])
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _catch_up(s, g, t, start, stop, lr, saga):
     """Bring w_g to step t."""
     group = s.r[g]
@@ -123,7 +124,7 @@ def _catch_up(s, g, t, start, stop, lr, saga):
     group[S] = s.total[0]
 
 
-@njit(cache=True, nogil=True, fastmath=_MATH)
+@partial(compiled, fastmath=_MATH)
 def _prox(x, group, start, stop, lr, entries):
     """Take the step w_g <- prox(w_g - lr (g + mu)), empty g, and return whether w_g is active."""
     threshold = lr * group[LAM]
@@ -148,7 +149,7 @@ def _prox(x, group, start, stop, lr, entries):
     return True
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def rebase(s, t, gptr):
     """Bring proximal SGD's w to step t, the last one done, and S to zero, so that S keeps its digits."""
     for g in range(s.r.shape[0]):
@@ -157,7 +158,7 @@ def rebase(s, t, gptr):
     s.total[0] = 0.0
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def materialize(s, t, gptr, lr, saga, out):
     """Write w at step t, the last one done, into `out`; the state is not changed."""
     for g in range(s.r.shape[0]):
@@ -172,7 +173,7 @@ def materialize(s, t, gptr, lr, saga, out):
             out[j] = factor * s.x[j, W]
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def foresee(s, lr):
     """Fill in the steps at which SAGA's untouched entries first change, at step 0."""
     for g in range(s.r.shape[0]):
@@ -180,7 +181,7 @@ def foresee(s, lr):
             s.r[g, EVENT] = _next_change(s.x[g, W], lr * s.x[g, MU], lr * s.r[g, LAM], 0)
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _plan(s, calendar, clock, base, t, saga):
     """Fill the calendar of the steps after t."""
     clear(calendar)
@@ -193,11 +194,10 @@ def _plan(s, calendar, clock, base, t, saga):
             enter_by_clock(calendar, clock, base, t, g, group[S] + group[NORM] / group[LAM])
 
 
-@njit(cache=True, nogil=True)
-def _add_rows(data, indices, indptr, n, rows, fresh, saga, s):
+@compiled
+def _add_rows(data, indices, indptr, n, rows, work, saga, s):
     """Add the minibatch's gradient to G; in SAGA the rows' new derivatives to the mean, and G less what that adds."""
-    size = rows.shape[0]
-    weights = np.empty(size)
+    size, fresh, weights = rows.shape[0], work[0], work[1]
     for q in range(size):
         weights[q] = (fresh[q] - s.table[rows[q]] if saga else fresh[q]) / size
     for q in range(size):
@@ -213,18 +213,18 @@ def _add_rows(data, indices, indptr, n, rows, fresh, saga, s):
                 s.x[j, MU] += data[k] * learnt
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def advance(
     data, indices, indptr, n, y, loss, gof, gptr, entries,
     lrs, clock, saga, base, t, stop,
-    rng, order, rows, s, calendar, touched, log, counts,
+    rng, order, rows, work, s, calendar, touched, log, counts,
 ):  # fmt: skip
     """Run steps t+1 .. stop of one seed in place; entry i of `lrs` and of `clock`, S, belongs to step base + 1 + i.
 
     Returns the number of steps done in all: less than `stop` when the log or the calendar is full; call again then.
     """
     size, groups = rows.shape[0], s.r.shape[0]
-    fresh = np.empty(size)
+    fresh = work[0]
     end = base + clock.shape[0]
     _plan(s, calendar, clock, base, t, saga)
     while t < stop:
@@ -264,9 +264,10 @@ def advance(
                     many += 1
                 m += data[k] * s.x[j, W]
             fresh[q] = slope(loss, m, y[rows[q]])
-        _add_rows(data, indices, indptr, n, rows, fresh, saga, s)
+        _add_rows(data, indices, indptr, n, rows, work, saga, s)
         if t == stop:
-            s.d[:] = s.x[:, MU] + s.x[:, G]
+            for j in range(s.x.shape[0]):
+                s.d[j] = s.x[j, MU] + s.x[j, G]
         for i in range(many):
             g = touched[i]
             group = s.r[g]

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from llvmlite import ir  # type: ignore[import-untyped]
-from numba import njit
 from numba.core import cgutils, types
 from numba.extending import intrinsic
+
+from convex_bench.engine.compiled import compiled
 
 
 @intrinsic
@@ -28,10 +29,18 @@ def prefetch(typingctx, array, i):
     return types.void(array, i), generate
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def prefetch_rows(indices, indptr, rows, gof, entries, x, r):
     """Prefetch the records of the coordinates (x) and of the groups (r) that some rows of a CSR matrix touch."""
     for i in rows:
         for k in range(indptr[i], indptr[i + 1]):
             prefetch(x, indices[k])
             prefetch(r, indices[k] if entries else gof[indices[k]])
+
+
+@compiled
+def prefetch_entries(indices, indptr, rows, v):
+    """Prefetch the entries of a vector that some rows of a CSR matrix touch."""
+    for i in rows:
+        for k in range(indptr[i], indptr[i + 1]):
+            prefetch(v, indices[k])
