@@ -137,6 +137,7 @@ def write_page(folder: Path) -> None:
 def plot(path: Path, lines: list[Series]) -> None:
     """Draw series of one quantity against one parameter, both axes logarithmic."""
     from matplotlib.figure import Figure
+    from matplotlib.ticker import LogFormatter
 
     figure = Figure(figsize=(7, 4.2), layout="constrained")
     axes = figure.subplots()
@@ -146,6 +147,14 @@ def plot(path: Path, lines: list[Series]) -> None:
     axes.set_title(lines[0].case, fontsize=11)
     axes.set_xlabel(lines[0].axis)
     axes.set_ylabel(f"{lines[0].quantity} [{lines[0].unit}]")
+    ticks: list[float] = []
+    for x in sorted({x for s in lines for x in s.x}):
+        if not ticks or x > 1.15 * ticks[-1]:  # labels would overlap
+            ticks.append(x)
+    axes.set_xticks(ticks, [f"{x:g}" for x in ticks])
+    axes.tick_params(axis="x", which="minor", labelbottom=False)
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.yaxis.set_minor_formatter(LogFormatter(minor_thresholds=(2, 0.5)))
     axes.grid(True, which="both", alpha=0.2)
     figure.legend(loc="outside right upper", fontsize=8, title="system (slope)", title_fontsize=8, handlelength=3)
     write_atomic(path, lambda part: figure.savefig(part, dpi=110, metadata={"Software": None}))
