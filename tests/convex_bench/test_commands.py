@@ -216,8 +216,9 @@ def test_ctrl_c_keeps_what_is_done_and_says_how_to_go_on(tmp_path):
     text = SPEC.replace("seeds = 2", "seeds = 200").replace("steps = 60", "steps = 200_000")
     (tmp_path / "s.toml").write_text(text)
     code = f"""
+import signal
 import sys
-import time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs inherit it ignored
 sys.path.insert(0, {str(ROOT)!r})
 from types import SimpleNamespace
 from convex_bench import blocks, commands

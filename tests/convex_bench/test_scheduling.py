@@ -95,11 +95,13 @@ def test_dask_gives_the_same_bytes_though_a_worker_is_killed(alone, path, tmp_pa
 def test_ctrl_c_keeps_what_is_complete_and_ends_what_runs(where, tmp_path):
     """Ctrl-C of a terminal reaches the whole process group; workers of a cluster lie outside of it."""
     code = f"""
+        import signal
         import sys
         sys.path[:0] = [{str(ROOT)!r}, {str(ROOT / "tests")!r}, {str(Path(__file__).parent)!r}]
         from convex_bench import blocks
         from test_scheduling import make_problem, make_study, RMDA
         if __name__ == "__main__":
+            signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs inherit it ignored
             blocks.BLOCK_SECONDS = 1e-9
             changes = {{"problems": {{"dense": make_problem(0)}}, "methods": {{"RMDA": RMDA()}}, "seeds": 40}}
             where = {{{where!r}: eval(sys.argv[1])}}
