@@ -27,6 +27,7 @@ import numpy as np
 from convex_bench.engine.compiled import compiled
 from convex_bench.engine.lazy_calendar import NEVER, SLACK, aligned, clear, enter, enter_by_clock, log_change
 from convex_bench.engine.prefetch import prefetch_entries
+from convex_bench.engine.rows import slope
 from convex_bench.engine.sampling import draw
 
 _MATH = {"reassoc", "nsz", "contract"}
@@ -71,12 +72,6 @@ def powers(base: float, steps: int) -> tuple[np.ndarray, np.ndarray]:
         fine = base ** np.arange(1 << _SPLIT, dtype=float)
         coarse = base ** (np.arange((steps >> _SPLIT) + 1, dtype=float) * (1 << _SPLIT))
     return fine, coarse
-
-
-@compiled
-def slope(loss, m, y):
-    """Derivative of the loss in its margin: 0 logistic, 1 squared."""
-    return -y / (1.0 + math.exp(y * m)) if loss == 0 else m - y
 
 
 @compiled

@@ -24,9 +24,9 @@ from typing import NamedTuple
 import numpy as np
 
 from convex_bench.engine.compiled import compiled
-from convex_bench.engine.lazy_averaging import slope
 from convex_bench.engine.lazy_calendar import NEVER, SLACK, aligned, clear, enter, enter_by_clock, log_change
 from convex_bench.engine.prefetch import prefetch_rows
+from convex_bench.engine.rows import slope
 from convex_bench.engine.sampling import draw
 
 _MATH = {"reassoc", "nsz", "contract"}

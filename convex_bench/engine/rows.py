@@ -139,12 +139,16 @@ def clear(rows, batch, v):
 
 
 @inner
+def slope(loss, m, y):
+    """Derivative of a loss with one output in its margin: 0 logistic, 1 squared."""
+    return -y / (1.0 + math.exp(y * m)) if loss == 0 else m - y
+
+
+@inner
 def derivative(loss, m, y, out):
     """Derivative of the loss with respect to the margins m of a row; loss = 0 logistic, 1 squared, 2 multinomial."""
-    if loss == 0:
-        out[0] = -y / (1.0 + math.exp(y * m[0]))
-    elif loss == 1:
-        out[0] = m[0] - y
+    if loss < 2:
+        out[0] = slope(loss, m[0], y)
     else:
         top = m[0]
         for c in range(1, m.shape[0]):
