@@ -150,11 +150,6 @@ class ColumnModel:
             tol,
         )  # fmt: skip
 
-    def _margins(self, S: Array, step: Array) -> Array:
-        W = np.zeros((self.A.shape[1], self.P.shape[1]))
-        W[self.column[S], self.output[S]] = step
-        return self.A @ W
-
     def _curved(self, dm: Array) -> Array:
         """Return the loss's curvature times margins."""
         if not self.multi:
