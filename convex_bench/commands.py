@@ -95,7 +95,7 @@ def data(name: str | None) -> None:
     from convex_bench.data_table import data_table, describe_data
 
     if name is None:
-        _console().print(data_table())
+        console().print(data_table())
     else:
         click.echo(describe_data(name))
 
@@ -134,19 +134,20 @@ def _show(results: Results, *, again: bool) -> None:
     from convex_bench.report import write_report
     from convex_bench.result_tables import terminal_tables
 
-    console = _console()
-    for table in terminal_tables(results, console.width):
-        console.print(table)
+    terminal = console()
+    for table in terminal_tables(results, terminal.width):
+        terminal.print(table)
     if results.missing:
-        console.print(f"{results.missing} runs are not there (yet): the same command goes on from here")
+        terminal.print(f"{results.missing} runs are not there (yet): the same command goes on from here")
     click.echo(f"report: {write_report(results, again=again)}")
 
 
-def _console() -> Any:
+def console(width: int = 160) -> Any:
+    """Return rich's console of the terminal, or where the output goes elsewhere one of that many columns."""
     from rich.console import Console
 
-    console = Console()
-    return console if console.is_terminal else Console(width=160)
+    terminal = Console()
+    return terminal if terminal.is_terminal else Console(width=width)
 
 
 def _line(outcome: Any) -> str:
@@ -167,10 +168,10 @@ def _print_outcomes(outcomes: list[Any]) -> None:
         table.add_row(
             o.theorem.name, f"[{style}]{o.check.status}[/]", _short(o.check.summary), control, f"{o.seconds:.1f}"
         )
-    console = _console()
-    console.print(table)
+    terminal = console()
+    terminal.print(table)
     sound = sum(o.sound for o in outcomes)
-    console.print(f"{sound} of {len(outcomes)} theorems hold with a control that fails.")
+    terminal.print(f"{sound} of {len(outcomes)} theorems hold with a control that fails.")
 
 
 def _short(text: str, width: int = 160) -> str:

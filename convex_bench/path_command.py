@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from convex_bench.commands import console
 from convex_bench.problem_options import problem_of, problem_options
 
 
@@ -35,7 +36,7 @@ def path(count: int, min_ratio: float, tol: float, out: str | None, force: bool,
     folder = check_writable(out or Path("results") / f"path-{Path(options['data']).name}")
     problem = problem_of(options, lam=1.0, lam_ratio=None)
     result = run_path(problem, folder, count=count, min_ratio=min_ratio, tol=tol, force=force)
-    _console().print(terminal_table(problem, result))
+    console(120).print(terminal_table(problem, result))
     given = {**options, "count": count, "min_ratio": min_ratio, "tol": tol, "out": str(folder)}
     page = write_report(folder / "report.html", options["data"], problem, result, _command(given))
     click.echo(f"report: {page}")
@@ -48,10 +49,3 @@ def _command(given: dict[str, Any]) -> str:
         if name != "data" and value is not None and value is not False:
             words += [f"--{name.replace('_', '-')}"] + ([] if value is True else [str(value)])
     return shlex.join(words)
-
-
-def _console() -> Any:
-    from rich.console import Console
-
-    console = Console()
-    return console if console.is_terminal else Console(width=120)

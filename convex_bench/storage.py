@@ -9,6 +9,7 @@ import os
 import tempfile
 import time
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -89,7 +90,14 @@ class Store:
         folder.mkdir(parents=True, exist_ok=True)
 
     def save(self, key: str, record: dict[str, Any], files: dict[str, Callable[[Path], Any]]) -> None:
-        """Store `record` and, for each name, the file that its function writes to the path it is given."""
+        """Store `record` and, for each name, the file that its function writes to the path it is given.
+
+        Ctrl-C reaches the main thread alone, and another one writes: what has been begun is finished.
+        """
+        with ThreadPoolExecutor(1) as writer:
+            writer.submit(self._write, key, record, files).result()
+
+    def _write(self, key: str, record: dict[str, Any], files: dict[str, Callable[[Path], Any]]) -> None:
         sums = {}
         for name, write in files.items():
             path = self.path(key, name)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -79,8 +78,7 @@ def _rows(problem: Problem, grid: Array, top: float, tol: float, store: Store, k
     solutions = walk(problem, top * grid[known:], tol, start)
     for place, (ratio, key) in enumerate(zip(grid[known:], keys[known:], strict=True), start=known + 1):
         row = path_row(top * ratio, ratio, next(solutions))
-        with ThreadPoolExecutor(1) as writer:  # Ctrl-C reaches the main thread alone: what is being written is finished
-            writer.submit(_save, store, key, row).result()
+        _save(store, key, row)
         bar.advance(1)
         bar.label(f"lam = {grid[min(place, len(grid) - 1)]:.3g} lambda_max")
         yield row

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -174,8 +173,7 @@ class Study:
         files: dict[str, Callable[[Path], Any]] = {
             name: partial(Path.write_bytes, data=content) for name, content in run.files.items()
         }
-        with ThreadPoolExecutor(1) as writer:  # Ctrl-C reaches the main thread alone: what is being written is finished
-            writer.submit(store.save, key, record, files).result()
+        store.save(key, record, files)
 
     def _record(self, problem_keys: dict[str, str], runs: dict[str, Any], command: str | None) -> dict[str, Any]:
         """Return the content of study.json."""
