@@ -110,8 +110,12 @@ def finish(
     return result
 
 
-def load_result(folder: Path, config: TrainConfig | None = None) -> TrainResult | None:
+def load_result(
+    folder: Path, config: TrainConfig | None = None, images: Images | None = None, model: nn.Module | None = None
+) -> TrainResult | None:
     """Read a finished run's folder; None if there is none.
+
+    `images` and `model` are own ones that the run was made with, see `train`; the weights are loaded into the model.
 
     Raises
     ------
@@ -125,8 +129,9 @@ def load_result(folder: Path, config: TrainConfig | None = None) -> TrainResult 
     own = TrainConfig.from_dict(stored["config"], str(path))
     if config is not None and own != config:
         raise ValueError(f"out={str(folder)!r} holds a run of another config: choose another folder or remove it")
-    images = load_images(own.data)
-    model = build_model(own.model, images.shape, images.classes)
+    if model is None:
+        images = load_images(own.data) if images is None else images
+        model = build_model(own.model, images.shape, images.classes)
     load_weights(model, folder / "weights.safetensors")
     trace = prox_trace = None
     if own.tracked and own.regularizer is not None:

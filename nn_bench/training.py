@@ -64,7 +64,7 @@ def train(
         If the data are nowhere.
     """
     folder = None if out is None else Path(out)
-    if folder is not None and (done := load_result(folder, config)) is not None:
+    if folder is not None and (done := load_result(folder, config, images, model)) is not None:
         return done
     with runtime(config) as run:
         return _Trainer(config, folder, run, images, model).fit(progress, stop_after)

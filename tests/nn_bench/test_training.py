@@ -114,6 +114,19 @@ def test_a_finished_run_is_read_and_another_config_is_refused(tmp_path):
     assert load_result(tmp_path / "half") is None
 
 
+def test_a_finished_run_on_own_data_and_network_is_read(tmp_path):
+    def network() -> nn.Module:
+        torch.manual_seed(0)
+        size = images().train[0].numel()
+        return nn.Sequential(nn.Flatten(), nn.Linear(size, 5), nn.ReLU(), nn.Linear(5, images().classes))
+
+    for own in (network, lambda: None):  # no network of a name has such a layer, and no named data this shape
+        out = tmp_path / ("own" if own() else "named")
+        first = train(config(epochs=1), out, images=images(), model=own())
+        again = train(config(epochs=1), out, images=images(), model=own())
+        assert again.facts == json.loads(json.dumps(first.facts)) and same_weights(first.model, again.model)
+
+
 def test_only_the_newest_checkpoint_stays_and_loads_without_pickled_objects(tmp_path):
     result = train(config(), tmp_path, images=images())
     assert [p.name for p in tmp_path.glob("checkpoint-*")] == ["checkpoint-000004"]
