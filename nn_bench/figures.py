@@ -25,6 +25,9 @@ def by_epoch(curves: pd.DataFrame, column: str, title: str, ylabel: str) -> Figu
     ax.set_title(f"{title} (median and range of seeds)", fontsize=11)
     ax.set_xlabel("epoch", fontsize=10)
     ax.set_ylabel(ylabel, fontsize=10)
+    if column.endswith("changes"):  # from none to thousands
+        ax.set_yscale("symlog", linthresh=1)
+        ax.set_ylim(bottom=0)
     ax.grid(True, color="#dddddd", linewidth=0.6)
     for side in ("top", "right"):
         ax.spines[side].set_visible(False)

@@ -19,6 +19,8 @@ from nn_bench.result import TrainResult
 _FIGURES = (
     ("group_sparsity", "Group sparsity of the parameter", "share of groups that are zero"),
     ("prox_group_sparsity", "Group sparsity of the proximal point", "share of groups that are zero"),
+    ("changes", "Changes of the parameter's structure", "changes in an epoch"),
+    ("prox_changes", "Changes of the proximal point's structure", "changes in an epoch"),
     ("accuracy", "Validation accuracy", "accuracy"),
     ("train_loss", "Training loss", "cross entropy"),
 )
@@ -34,7 +36,6 @@ def write_run_report(result: TrainResult) -> Path:
     if result.folder is None:
         raise ValueError("the run has no folder: give out=... to train")
     config, facts = result.config, result.facts
-    curves = result.history.assign(method=config.method, seed=config.seed)
     title = f"{config.method} on {config.model} and {config.data}"
     summary = [
         f"{facts['epochs']} epochs of {facts['epoch_steps']} steps: validation accuracy {facts['accuracy']:.2%}, group "
@@ -50,7 +51,10 @@ def write_run_report(result: TrainResult) -> Path:
     ]  # fmt: skip
     columns = ["tensor", "groups", "sparsity", "prox sparsity", "last change", "prox last change"]
     table = Table(columns, layers, title="Structure by tensor", note=NOTE)
-    sections = [Section("Run", tables=[table], pictures=_pictures(curves)), _repeat({config.method: config.to_dict()})]
+    sections = [
+        Section("Run", tables=[table], pictures=_pictures(result.curves())),
+        _repeat({config.method: config.to_dict()}),
+    ]
     return write(result.folder / "report.html", title, summary, sections)
 
 
@@ -115,7 +119,7 @@ def _cell(row: pd.Series, column: str) -> str:
 
 
 def _pictures(curves: pd.DataFrame) -> list[Picture]:
-    return [Picture(by_epoch(curves, column, title, label), title) for column, title, label in _FIGURES]
+    return [Picture(by_epoch(curves, *figure), figure[1]) for figure in _FIGURES if figure[0] in curves]
 
 
 def _repeat(configs: dict[str, dict[str, Any]]) -> Section:
