@@ -13,6 +13,7 @@ from manifold_id.theory.identification_time import example
 from manifold_id.theory.inexact import same_times
 from manifold_id.theory.prediction import prediction, scatter
 from manifold_id.theory.regret import anytime_bound
+from manifold_id.theory.structure_record import LastErrors
 from manifold_id.theory.variance_reduction import Conditions, momentum_plateau
 from manifold_id.theory.wrong_support import Switches, newton, returns
 from manifold_id.tracking import Trace
@@ -38,6 +39,13 @@ def test_scaled_rows_keep_the_solution_and_reach_the_level(level):
     assert (empirical_rate(gradients[:, off], lam) > 0).all() == (level > 1)
 
 
+def test_a_misstated_margin_moves_the_mean_and_keeps_the_noise():
+    gradients = np.array([0.5, -0.9]) + np.array([[-0.4], [0.0], [0.4]])  # margins 0.5 and 0.1 for lam = 1
+    assert empirical_rate(gradients, 1.0) == pytest.approx([0, 1 / 3])
+    assert empirical_rate(gradients, 1.0, 0.5) == pytest.approx([1 / 3, 1 / 3])
+    assert empirical_rate(gradients, 1.0, 2.0) == pytest.approx([0, 1 / 3])
+
+
 def test_a_compiled_record_agrees_with_the_trace():
     rows = logistic(2)
     record = watch_compiled(rows.problem, RMDA(lr=0.1), rows.codes, range(3), 400)
@@ -51,7 +59,8 @@ def test_a_compiled_record_agrees_with_the_trace():
 def departures(rate, steps=2000, seeds=20):
     visits = np.full((2, seeds, 1), steps // 2)
     leaves = np.random.default_rng(0).binomial(visits, rate)
-    return Departures(leaves, visits, np.full(seeds, steps if rate else 0), steps)
+    last = LastErrors(np.full(seeds, steps if rate else 0), np.zeros(seeds))
+    return Departures(leaves, visits, last, steps)
 
 
 @pytest.mark.parametrize("tolerance", [0.0, 0.1])
