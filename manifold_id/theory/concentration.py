@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from manifold_id.theory.base import Assumption, Curve, Evidence, Theorem, Verdict, decide
-from manifold_id.theory.intervals import bootstrap, clopper_pearson, log_slope
+from manifold_id.theory.intervals import bootstrap, clopper_pearson, every, inside, log_slope
 
 Array = np.ndarray
 
@@ -70,7 +70,7 @@ def concentration(last: Array, margins: Array, sigma: float, steps: int, *, bias
         return log_slope(margins, np.maximum(np.quantile(last[index], 0.9, axis=0), 1.0))
 
     fit = bootstrap(slope, seeds)
-    passed = excess == 0 and SLOPE[0] <= fit.value <= SLOPE[1]
+    passed = every(excess == 0, inside((fit.low, fit.high), *SLOPE))
     q90 = np.quantile(last, 0.9, axis=0)
     bound_step = np.array(
         [
@@ -90,7 +90,7 @@ def concentration(last: Array, margins: Array, sigma: float, steps: int, *, bias
         passed,
         (Assumption("bias off the support", bias, bias == 0.0), Assumption("bounds tested", tested, tested > 0)),
         f"{excess} of {tested} bounds exceeded, slope {fit.value:.2f} [{fit.low:.2f}, {fit.high:.2f}]",
-        "99 % lower limit of the failure frequency <= bound everywhere; slope in [-2.3, -1.7]",
+        "99 % lower limit of the failure frequency <= bound everywhere; 99 % interval of the slope in [-2.3, -1.7]",
         fit.value,
         (fit.low, fit.high),
         seeds,

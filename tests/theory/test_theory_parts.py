@@ -12,7 +12,8 @@ from manifold_id.theory.combine import all_fail, all_hold
 from manifold_id.theory.concentration import concentration, failure_bound
 from manifold_id.theory.dichotomy import predicted_rate
 from manifold_id.theory.identification import identification
-from manifold_id.theory.intervals import bootstrap, clopper_pearson, log_slope
+from manifold_id.theory.intervals import bootstrap, clopper_pearson, every, inside, log_slope
+from manifold_id.theory.local_rate import oscillation, svrg_factor, within_bound
 from manifold_id.theory.structure_record import StructureRecord, compare, last_true
 
 
@@ -40,6 +41,32 @@ def test_a_power_law_has_its_exponent_as_slope_and_a_tight_interval():
     assert log_slope(x, 3 * x**-2) == pytest.approx(-2)
     fit = bootstrap(lambda i: log_slope(x, 3 * x**-2 * (1 + 0 * i.sum())), 5)
     assert fit.low == pytest.approx(fit.high) == pytest.approx(-2)
+
+
+def test_an_interval_that_straddles_decides_nothing():
+    assert [inside(i, 0.4, 0.6) for i in ((0.45, 0.55), (0.3, 0.5), (0.5, 0.7), (0.1, 0.3), (0.7, 0.8))] == [
+        True, None, None, False, False,
+    ]  # fmt: skip
+    assert inside((0.95, 1.0), low=0.9) is True and inside((0.8, 1.0), low=0.9) is None
+    assert (every(True, True), every(True, None), every(None, False)) == (True, None, False)
+
+
+def test_a_rate_above_the_bound_fails_for_a_single_seed():
+    steps = np.arange(5.0)
+    distance = np.stack([0.5**steps, 0.7**steps], axis=1)
+    assert within_bound(steps, distance, 0.71).status == "holds"
+    assert within_bound(steps, distance, 0.6).status == "fails"
+    assert within_bound(steps, distance, 1.01).status == "inconclusive"
+    assert svrg_factor(1.0, 0.01, 0.1, 10**9) == pytest.approx(2 / 3)
+
+
+def test_an_oscillation_must_have_the_predicted_period_and_be_overtaken():
+    rho, k = 0.95, np.arange(400)
+    component = rho ** (k / 2) * np.cos(np.arccos(np.sqrt(rho)) * k)
+    assert oscillation(component, rho, (400, 300)).status == "holds"
+    assert oscillation(component, rho, (300, 400)).status == "fails"
+    assert oscillation(component, 0.9, (400, 300)).status == "fails"
+    assert oscillation(component[:50], rho, (400, 300)).status == "inconclusive"
 
 
 @pytest.mark.parametrize("kind", INSTANCES)
