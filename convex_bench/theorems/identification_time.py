@@ -17,6 +17,7 @@ from manifold_id.theory.base import Verdict
 from manifold_id.theory.combine import all_fail, all_hold
 from manifold_id.theory.identification import identification
 from manifold_id.theory.identification_time import IDENTIFICATION_TIME, example, logarithmic, power
+from manifold_id.theory.structure_record import LastErrors
 
 Array = np.ndarray
 CODES = (POON_SOLUTION != 0).astype(np.int8)
@@ -38,13 +39,14 @@ def original(method: Method, size: Size, seed: int) -> Verdict:
     return identification(record, solution.min_margin, float(problem.atom_noise(solution.w).max()))
 
 
-def times(method: Method, deltas: Array, steps: int, seeds: range) -> Array:
-    """Return last false positives, (levels, seeds)."""
-    rows = []
+def times(method: Method, deltas: Array, steps: int, seeds: range) -> LastErrors:
+    """Return the last steps with wrong structure, (levels, seeds)."""
+    positive, negative = [], []
     for delta in deltas:
         runs = run_engine(poon((delta, delta)), method, seeds, steps, w0=START, checkpoints=np.array([1]))
-        rows.append([r.trace.last_false_positive(CODES) or 0 for r in runs])
-    return np.array(rows)
+        positive.append([r.trace.last_false_positive(CODES) or 0 for r in runs])
+        negative.append([r.trace.last_false_negative(CODES) or 0 for r in runs])
+    return LastErrors(np.array(positive), np.array(negative))
 
 
 def check(size: Size, seed: int) -> Verdict:

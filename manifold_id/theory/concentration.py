@@ -6,6 +6,7 @@ import numpy as np
 
 from manifold_id.theory.base import Assumption, Curve, Evidence, Theorem, Verdict, decide
 from manifold_id.theory.intervals import bootstrap, clopper_pearson, every, inside, log_slope
+from manifold_id.theory.structure_record import LastErrors
 
 Array = np.ndarray
 
@@ -38,7 +39,9 @@ def failure_bound(t: Array, margin: float, sigma: float, atoms: int = 1) -> Arra
     return np.minimum(2 * atoms * np.exp(-k * t) / -np.expm1(-k), 1.0)
 
 
-def concentration(last: Array, margins: Array, sigma: float, steps: int, *, bias: float = 0.0) -> Verdict:
+def concentration(
+    last: Array, margins: Array, sigma: float, steps: int, missed: Array, *, bias: float = 0.0
+) -> Verdict:
     """Return the verdict.
 
     Parameters
@@ -51,6 +54,8 @@ def concentration(last: Array, margins: Array, sigma: float, steps: int, *, bias
         The noise that the bound is computed with.
     steps
         The length of the runs; margins whose bound stays above a level within it are not tested at that level.
+    missed
+        The last false negative of each seed, (seeds,), 0 = never; reported.
     bias
         The largest bias of the dual average off the support that the construction leaves; must be 0.
     """
@@ -96,5 +101,5 @@ def concentration(last: Array, margins: Array, sigma: float, steps: int, *, bias
         seeds,
         tested,
         evidence=(figure,),
-        figures={"largest excess": float(worst)},
+        figures={"largest excess": float(worst), **LastErrors(last, missed).figures()},
     )

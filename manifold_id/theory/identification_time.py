@@ -6,6 +6,7 @@ import numpy as np
 
 from manifold_id.theory.base import Assumption, Curve, Evidence, Theorem, Verdict, decide
 from manifold_id.theory.intervals import bootstrap, every, inside, log_slope
+from manifold_id.theory.structure_record import LastErrors
 
 Array = np.ndarray
 
@@ -45,8 +46,9 @@ def example(w: Array, margin: Array, smallest: float, stated: Array, margins: Ar
     )
 
 
-def logarithmic(deltas: Array, times: Array) -> Verdict:
-    """Return the verdict on T = a + b log(1/delta): times (levels, seeds), deltas decreasing."""
+def logarithmic(deltas: Array, last: LastErrors) -> Verdict:
+    """Return the verdict on T = a + b log(1/delta), T the last false positive: (levels, seeds), deltas decreasing."""
+    times = last.false_positive
     x, lower = np.log(1 / deltas), slice(len(deltas) // 2, None)
     mean = times.mean(axis=1)
 
@@ -69,12 +71,13 @@ def logarithmic(deltas: Array, times: Array) -> Verdict:
         times.shape[1],
         times.size,
         evidence=(_figure(deltas, mean),),
-        figures={"slope in log(1/delta)": float(fit[0]), "R^2": r2.value},
+        figures={"slope in log(1/delta)": float(fit[0]), "R^2": r2.value, **last.figures()},
     )
 
 
-def power(deltas: Array, times: Array, steps: int) -> Verdict:
-    """Return the verdict on T ~ delta^q, -4 <= q <= -0.7: times (levels, seeds), not censored at `steps`."""
+def power(deltas: Array, last: LastErrors, steps: int) -> Verdict:
+    """Return the verdict on T ~ delta^q, -4 <= q <= -0.7, T the last false positive: (levels, seeds), not censored."""
+    times = last.false_positive
     fit = bootstrap(lambda i: log_slope(deltas, np.maximum(np.median(times[:, i], axis=1), 1)), times.shape[1])
     censored = float((times > steps // 2).mean())
     return decide(
@@ -87,6 +90,7 @@ def power(deltas: Array, times: Array, steps: int) -> Verdict:
         times.shape[1],
         times.size,
         evidence=(_figure(deltas, np.median(times, axis=1)),),
+        figures=last.figures(),
     )
 
 

@@ -5,6 +5,8 @@ import pytest
 
 from convex_bench.theorems.compiled import structure_record, watch_compiled
 from convex_bench.theorems.dichotomy import scaled_rows
+from convex_bench.theorems.instances import INSTANCES
+from convex_bench.theorems.prediction import change_bound
 from convex_bench.theorems.rows import RowOracle, logistic
 from manifold_id.methods import RMDA
 from manifold_id.theory.asymptotic_normality import face_covariance
@@ -120,14 +122,24 @@ def test_times_of_different_laws_are_told_apart():
     assert same_times(exact, {"same": exact, "later": exact + 20}, 500).status == "fails"
 
 
+def test_curvature_and_distance_bound_the_change_of_the_gradient():
+    for problem in (logistic(3, group_size=3), INSTANCES["groups"](0.3, 1)):
+        w = problem.w + np.random.default_rng(0).standard_normal((20, len(problem.w)))
+        change = (problem.gradient(w) + problem.dual).reshape(20, len(problem.codes), -1)
+        assert (np.linalg.norm(change, axis=-1) <= change_bound(problem)(w) * (1 + 1e-9)).all()
+
+
 def test_a_prediction_that_never_comes_is_no_prediction():
+    def last(*steps):
+        return LastErrors(np.array(steps), np.zeros(len(steps)))
+
     left = np.ones((50, 4, 1))
     left[20:, :3] = 0.1
-    verdict = scatter(prediction(left, np.array([0.5]), np.array([20, 10, 5, 50])))
+    verdict = scatter(prediction(left, np.array([0.5]), last(20, 10, 5, 50)))
     assert (verdict.status, verdict.samples) == ("holds", 3)
     assert len(verdict.evidence[0].curves[0].x) == 3
-    assert prediction(left, np.array([0.5]), np.array([21, 10, 5, 50])).status == "fails"
-    assert prediction(left[:10], np.array([0.5]), np.array([3, 3, 3, 3])).status == "inconclusive"
+    assert prediction(left, np.array([0.5]), last(21, 10, 5, 50)).status == "fails"
+    assert prediction(left[:10], np.array([0.5]), last(3, 3, 3, 3)).status == "inconclusive"
 
 
 def test_wrong_switches_must_be_undone():

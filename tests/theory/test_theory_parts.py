@@ -14,7 +14,7 @@ from manifold_id.theory.dichotomy import predicted_rate
 from manifold_id.theory.identification import identification
 from manifold_id.theory.intervals import bootstrap, clopper_pearson, every, inside, log_slope
 from manifold_id.theory.local_rate import oscillation, svrg_factor, within_bound
-from manifold_id.theory.structure_record import StructureRecord, compare, last_true
+from manifold_id.theory.structure_record import LastErrors, StructureRecord, compare, last_true
 
 
 def test_last_true_counts_from_one_and_is_zero_where_nothing_is_true():
@@ -96,7 +96,7 @@ def test_no_samples_and_unmet_assumptions_are_inconclusive():
     assert identification(record, margin=0.3, noise=0.1).status == "holds"
     assert identification(record, margin=0.0, noise=0.1).status == "inconclusive"
     few = np.zeros(10)
-    assert active_set(few, few + 1, few[:0], few[:0], few[:0]).status == "inconclusive"
+    assert active_set(LastErrors(few, few), few + 1, few[:0], few[:0], few[:0]).status == "inconclusive"
 
 
 def test_one_run_that_leaves_late_counts_as_not_identified():
@@ -126,8 +126,8 @@ def test_the_failure_bound_is_the_geometric_sum_of_hoeffdings_bounds():
 def test_late_false_positives_break_the_concentration_bound():
     margins = np.array([0.8, 0.4, 0.2])
     last = np.tile((1 / margins**2).astype(int), (200, 1))
-    assert concentration(last, margins, sigma=0.5, steps=2000).status == "holds"
-    assert concentration(100 * last, margins, sigma=0.5, steps=2000).status == "fails"
+    assert concentration(last, margins, 0.5, 2000, 0 * last[:, 0]).status == "holds"
+    assert concentration(100 * last, margins, 0.5, 2000, 0 * last[:, 0]).status == "fails"
 
 
 def test_the_predicted_rate_is_zero_up_to_the_margin():
