@@ -22,6 +22,7 @@ from manifold_id.theory.local_rate import (
     svrg_factor,
     within_bound,
 )
+from manifold_id.theory.structure_record import LastErrors, last_true
 
 Array = np.ndarray
 FLOOR = 1e-12
@@ -68,8 +69,8 @@ def _slowest(problem: Problem) -> tuple[float, Array]:
     return float(1 - eigen[0] / problem.lipschitz()), vector
 
 
-def _plain(problem: Problem, starts: Array, steps: int = 1500) -> tuple[Array, int, int]:
-    """Return (distance, identified at, where the distance falls below the floor) of forward-backward.
+def _plain(problem: Problem, starts: Array, steps: int = 1500) -> tuple[Array, LastErrors, tuple[int, int]]:
+    """Return (distance, last points with wrong structure, window of the fit) of forward-backward.
 
     Of the starts the slowest one is returned, as the rate is an upper limit.
     """
@@ -79,7 +80,9 @@ def _plain(problem: Problem, starts: Array, steps: int = 1500) -> tuple[Array, i
     distances = np.linalg.norm(points - ends, axis=2)
     slowest = int((distances > FLOOR).sum(axis=0).argmax())
     stop = int((distances[:, slowest] > FLOOR).sum())
-    return distances[:, slowest], _settled(points[:, slowest], ends[slowest]), stop
+    active, star = points[:, slowest] != 0, ends[slowest] != 0
+    last = LastErrors(*(last_true(wrong.any(axis=1)[:, None]) for wrong in (active & ~star, ~active & star)))
+    return distances[:, slowest], last, last_half(_settled(points[:, slowest], ends[slowest]), stop)
 
 
 def _random_starts(problem: Problem, seed: int) -> Array:
@@ -89,8 +92,8 @@ def _random_starts(problem: Problem, seed: int) -> Array:
 def _forward_backward(problem: Problem, seed: int) -> Verdict:
     """Judge starts with a large component along the slowest eigenvector: without one they would be faster than rho."""
     rho, vector = _slowest(problem)
-    distance, start, stop = _plain(problem, _random_starts(problem, seed) + 10 * vector)
-    return local_rate(distance, last_half(start, stop), rho)
+    distance, last, window = _plain(problem, _random_starts(problem, seed) + 10 * vector)
+    return local_rate(distance, window, rho, last)
 
 
 def _twins(problem: Problem, seed: int) -> Verdict:
@@ -100,8 +103,8 @@ def _twins(problem: Problem, seed: int) -> Verdict:
     twice = Problem(X, problem.y, "squared", L1(problem.penalty.lam))  # type: ignore[attr-defined]
     starts = _random_starts(twice, seed)
     starts[:, -1] = starts[:, active]
-    distance, start, stop = _plain(twice, starts)
-    return local_rate(distance, last_half(start, stop), 1.0)
+    distance, last, window = _plain(twice, starts)
+    return local_rate(distance, window, 1.0, last)
 
 
 def _fista(problem: Problem, steps: int = 3000) -> Verdict:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from manifold_id.theory.base import Assumption, Curve, Evidence, Theorem, Verdict, decide
+from manifold_id.theory.structure_record import LastErrors
 
 Array = np.ndarray
 
@@ -45,8 +46,11 @@ def last_half(start: int, stop: int) -> tuple[int, int]:
     return start + (stop - start) // 2, stop
 
 
-def local_rate(distance: Array, window: tuple[int, int], rho: float) -> Verdict:
-    """Return the verdict on forward-backward: distance (K + 1,) from x_0, fitted on the steps of `window`."""
+def local_rate(distance: Array, window: tuple[int, int], rho: float, last: LastErrors | None = None) -> Verdict:
+    """Return the verdict on forward-backward: distance (K + 1,) from x_0, fitted on the steps of `window`.
+
+    `last` are the last points with wrong structure, reported.
+    """
     steps = np.arange(*window)
     slope = float(np.polyfit(steps, np.log(distance[steps]), 1)[0])
     expected = float(np.log(rho))
@@ -69,6 +73,7 @@ def local_rate(distance: Array, window: tuple[int, int], rho: float) -> Verdict:
         seeds=1,
         samples=len(steps),
         evidence=(figure,),
+        figures={} if last is None else last.figures(),
     )
 
 
