@@ -1,7 +1,7 @@
 """How often a verdict flips with another seed: `python -m convex_bench.theorems.false_alarms --repeats 200 --out DIR`.
 
-One JSON line for each (theorem, seed) is appended to DIR/false_alarms.jsonl as it completes; the same command goes on
-where it was stopped. Use another folder once the code has changed.
+One JSON line for each (theorem, seed) is appended to DIR/false_alarms.jsonl as it completes, and DIR/summary.csv counts
+them; the same command goes on where it was stopped. Use another folder once the code has changed.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+import pandas as pd
 
 from convex_bench.theorems.check import QUICK, Size
 from convex_bench.theorems.parallel import Job, Outcome, run_jobs
@@ -65,13 +66,14 @@ def summary(rows: list[Row], level: float = 0.95) -> list[Row]:
     table = []
     for name in dict.fromkeys(row["theorem"] for row in rows):
         mine = [row for row in rows if row["theorem"] == name]
-        flips = sum(row["check"] != "holds" for row in mine)
-        passes = sum(row["control"] != "fails" for row in mine)
-        item: Row = {"theorem": name, "repeats": len(mine), "check_flips": flips, "control_passes": passes}
-        for key, count in (("check", flips), ("control", passes)):
-            share = proportion(count, len(mine), level, "exact")
+        flips = [row["seed"] for row in mine if row["check"] != "holds"]
+        passes = [row["seed"] for row in mine if row["control"] != "fails"]
+        item: Row = {"theorem": name, "repeats": len(mine), "check_flips": len(flips), "control_passes": len(passes)}
+        for key, seeds in (("check", flips), ("control", passes)):
+            share = proportion(len(seeds), len(mine), level, "exact")
             item[f"{key}_low"], item[f"{key}_high"] = share.low, share.high
-        table.append(item | {"flipped_seeds": [r["seed"] for r in mine if r["check"] != "holds"]})
+            item[f"{key}_seeds"] = " ".join(map(str, seeds))
+        table.append(item)
     return table
 
 
@@ -86,7 +88,7 @@ def main(names: tuple[str, ...], repeats: int, first_seed: int, processes: int, 
     chosen = tuple(load_check(name).theorem.name for name in names) or tuple(MODULES)
     seeds = range(first_seed, first_seed + repeats)
     table = summary(false_alarms(chosen, seeds, out / "false_alarms.jsonl", processes=processes))
-    write_text(out / "summary.json", json.dumps(table, indent=1) + "\n")
+    write_text(out / "summary.csv", pd.DataFrame(table).to_csv(index=False, float_format="%.4f"))
     for r in table:
         check = f"check flips {r['check_flips']:3d} [{r['check_low']:.1%}, {r['check_high']:.1%}]"
         control = f"control passes {r['control_passes']:3d} [{r['control_low']:.1%}, {r['control_high']:.1%}]"
