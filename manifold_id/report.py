@@ -7,7 +7,7 @@ import itertools
 import os
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from manifold_id.files import write_text
+from manifold_id.formula import mathml
 
 
 @dataclass(frozen=True)
@@ -43,26 +44,33 @@ class Picture:
 
 @dataclass(frozen=True)
 class Section:
-    """A heading with paragraphs, tables, figures and blocks of code, in this order."""
+    """A heading with formulas (LaTeX), paragraphs, tables, figures and blocks of code, in this order.
+
+    `short` is its name among the links at the head of the page, where the title is too long.
+    """
 
     title: str
     text: Sequence[str] = ()
     tables: Sequence[Table] = ()
     pictures: Sequence[Picture] = ()
-    code: Sequence[str] = field(default=())
+    code: Sequence[str] = ()
+    formulas: Sequence[str] = ()
+    short: str = ""
 
 
 def write(path: str | os.PathLike[str], title: str, summary: Sequence[str], sections: Sequence[Section]) -> Path:
     """Write the page and return its path; the file is whole or not written at all.
 
-    The same input gives the same bytes. All texts are escaped; figures are SVG inside the page, nothing is loaded from
-    elsewhere.
+    The same input gives the same bytes. All texts are escaped; figures are SVG and formulas MathML inside the page,
+    nothing is loaded from elsewhere. Raises ValueError for a formula that has an unknown command.
     """
     figures = itertools.count()
     parts: list[dict[str, Any]] = [
         {
             "title": section.title,
+            "short": section.short or section.title,
             "anchor": f"s{number}-{re.sub('[^a-z0-9]+', '-', section.title.lower()).strip('-')}",
+            "formulas": [mathml(latex) for latex in section.formulas],
             "text": section.text,
             "tables": section.tables,
             "pictures": [{"svg": _svg(p, f"f{next(figures)}"), "caption": p.caption} for p in section.pictures],

@@ -75,7 +75,8 @@ def write_page(outcomes: list[Outcome], path: Path, *, size: Size, seed: int) ->
             f"Control: {o.control.status}. {t.control} {o.control.summary}.",
         ]
         table = Table(("assumption", "value", "met", ""), list(named), "Assumptions as measured")
-        sections.append(Section(f"{t.title} ({t.name})", text, [table] if named else [], pictures, [t.latex]))
+        tables = [table] if named else []
+        sections.append(Section(t.title, text, tables, pictures, formulas=t.formulas, short=t.name))
     sound = sum(o.sound for o in outcomes)
     summary = [f"{sound} of {len(outcomes)} theorems hold with a control that fails ({size.name} size, seed {seed})."]
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -13,7 +13,7 @@ Status = Literal["holds", "fails", "inconclusive"]
 
 @dataclass(frozen=True)
 class Theorem:
-    """A published or derived statement.
+    r"""A published or derived statement.
 
     Attributes
     ----------
@@ -22,7 +22,7 @@ class Theorem:
     title
         A few words.
     statement, latex
-        What is claimed, in plain text and in LaTeX.
+        What is claimed, in plain text and in LaTeX, where \qquad parts one formula from the next.
     source
         Where it stands: authors, year, number; "derived here" with the idea of the proof where it is no citation.
     measured
@@ -38,6 +38,11 @@ class Theorem:
     source: str
     measured: str
     control: str
+
+    @property
+    def formulas(self) -> list[str]:
+        """The formulas of `latex`."""
+        return [formula.strip() for formula in self.latex.split(r"\qquad")]
 
 
 @dataclass(frozen=True)

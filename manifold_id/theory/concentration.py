@@ -17,7 +17,7 @@ CONCENTRATION = Theorem(
     "atoms Z, then with k = (4/9)(a^2/sigma^2) T/(T+1): P(no false positive at any t >= T) >= 1 - 2 |Z| exp(-k "
     "T) / (1 - exp(-k)).",
     latex=r"\Pr(\exists t\ge T:\ "
-    r"z_{t,Z}\ne0)\le\frac{2|Z|e^{-kT}}{1-e^{-k}},\qquadk=\frac49\,\frac{a^2}{\sigma^2}\,\frac{T}{T+1}",
+    r"z_{t,Z}\ne0)\le\frac{2|Z|e^{-kT}}{1-e^{-k}},\qquad k=\frac49\,\frac{a^2}{\sigma^2}\,\frac{T}{T+1}",
     source="Derived: alpha_t >= (2/3) eta t^{3/2} and sum s^2 = eta^2 t (t+1)/2, Hoeffding's inequality at "
     "each t, and a geometric sum over t >= T (k grows with T, so that k at T bounds the later ones).",
     measured="A quadratic with separable curvature started at zero on Z: there the bias is exactly 0 as long as "
