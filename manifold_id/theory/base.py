@@ -80,6 +80,15 @@ class Evidence:
 
 
 @dataclass(frozen=True)
+class Part:
+    """One part of a verdict of several: its name, and what came out of it alone."""
+
+    name: str
+    status: Status
+    summary: str
+
+
+@dataclass(frozen=True)
 class Verdict:
     """What came out.
 
@@ -96,6 +105,8 @@ class Verdict:
         The rule, fixed before the runs: "0 violations", "slope in [-2.3, -1.7]", ...
     seeds, samples
         Independent seeds, and how many single comparisons went in.
+    parts
+        What each part came to, where there are several; the summary has them all.
     """
 
     status: Status
@@ -108,6 +119,16 @@ class Verdict:
     assumptions: tuple[Assumption, ...] = ()
     evidence: tuple[Evidence, ...] = ()
     figures: dict[str, float] = field(default_factory=dict)  # further numbers, by name
+    parts: tuple[Part, ...] = ()
+
+    @property
+    def brief(self) -> str:
+        """The summary of the part that decides, the first with the verdict's status, and how many others there are."""
+        if not self.parts:
+            return self.summary
+        part = next((part for part in self.parts if part.status == self.status), self.parts[0])
+        others = len(self.parts) - 1
+        return f"{part.name}: {part.summary}" + (f" (+{others} part{'s' * (others > 1)})" if others else "")
 
 
 def decide(
