@@ -128,7 +128,7 @@ def certificate_table(solution: Any, facts: dict[str, Any]) -> Table:
         ["Lipschitz constant", f"{solution.lipschitz:.4g}"],
         ["solver", f"{solution.method}, {solution.iterations} steps, {solution.seconds:.3f} s"],
     ]
-    return Table(["certificate", ""], rows, title="Certificate of the ground truth")
+    return Table(["certificate", ""], rows, title="Certificate of the ground truth", words=(0, 1))
 
 
 def _repeat(results: Results) -> Section:
@@ -147,8 +147,8 @@ def _repeat(results: Results) -> Section:
     return Section(
         "How to repeat it",
         tables=[
-            Table(["setting", ""], settings, title="Settings"),
-            Table(["method", "parameters"], methods, title="Methods"),
+            Table(["setting", ""], settings, title="Settings", words=(0, 1)),
+            Table(["method", "parameters"], methods, title="Methods", words=(0, 1)),
             Table(["package", "version"], [[k, v] for k, v in study["versions"].items()], title="Versions"),
         ],
         code=[command],

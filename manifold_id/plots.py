@@ -8,6 +8,7 @@ marker of its own, so that figures read in grey as well.
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import numpy as np
@@ -70,6 +71,11 @@ def _log(ax: Axes, which: str) -> None:
     axis.set_minor_formatter(NullFormatter())
 
 
+def _shares(ax: Axes) -> None:
+    """Let a vertical axis show shares, from 0 to 1."""
+    ax.set_ylim(-0.03, 1.05)
+
+
 def _legend(figure: Figure, *axes: Axes) -> None:
     """Put one legend below the axes, where it hides nothing; a label that several axes have stands there once."""
     entries: dict[str, Any] = {}
@@ -120,7 +126,7 @@ def precision_recall(curves: pd.DataFrame) -> Figure:
     for ax, column in zip(axes, columns, strict=True):
         _draw(ax, curves, column)
         _log(ax, "x")
-        ax.set_ylim(-0.03, 1.05)
+        _shares(ax)
     _legend(figure, axes[0])
     return figure
 
@@ -130,7 +136,7 @@ def share(curves: pd.DataFrame, column: str, title: str, ylabel: str) -> Figure:
     figure, (ax,) = _axes(f"{title} ({BAND})", "step", (ylabel,))
     _draw(ax, curves, column)
     _log(ax, "x")
-    ax.set_ylim(-0.03, 1.05)
+    _shares(ax)
     _legend(figure, ax)
     return figure
 
@@ -153,7 +159,7 @@ def identification(runs: pd.DataFrame) -> Figure:
         ax.fill_between(x, low, high, step="post", color=_style(i)["color"], alpha=0.13, linewidth=0)
     _log(ax, "x")
     ax.set_xlim(start, horizon)
-    ax.set_ylim(-0.03, 1.05)
+    _shares(ax)
     _legend(figure, ax)
     return figure
 
@@ -176,7 +182,8 @@ def decay(curves: pd.DataFrame, column: str, title: str, ylabel: str, level: tup
 def evidence(*panels: Evidence) -> Figure:
     """Return the figure of evidence of a theorem: curves as lines or points with their bands, on the scales it names.
 
-    Several panels stand side by side, a check beside its control for instance. Points with limits get error bars.
+    Several panels stand side by side, a check beside its control for instance. Points with limits get error bars. On a
+    logarithmic vertical axis a curve ends where it has reached zero or rounding (1e-17).
     """
     if not panels:
         raise ValueError("panels=() is empty: give at least one Evidence")
@@ -187,8 +194,12 @@ def evidence(*panels: Evidence) -> Figure:
         ax.set_xlabel(data.xlabel, fontsize=10)
         _decorate(ax, data.ylabel)
         for i, curve in enumerate(data.curves):
+            if data.yscale == "log":
+                curve = dataclasses.replace(curve, y=np.where(curve.y >= 1e-17, curve.y, np.nan))
             _curve(ax, i, curve)
-        ax.set(xscale=data.xscale, yscale=data.yscale)
+        ax.set(xscale=data.xscale, yscale="log" if data.yscale == "log" else "linear")
+        if data.yscale == "share":
+            _shares(ax)
         for which in (w for w in "xy" if getattr(data, f"{w}scale") == "log"):
             low, high = getattr(ax, f"get_{which}lim")()
             if high > 50 * low:

@@ -6,7 +6,7 @@ import io
 import itertools
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
@@ -23,12 +23,16 @@ from manifold_id.formula import mathml
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of texts under column names; `note` explains the columns. A notebook shows it as the page does."""
+    """Rows of texts under column names; `note` explains the columns. A notebook shows it as the page does.
+
+    The columns of numbers `words` hold words and stand to the left, the others, numbers, to the right.
+    """
 
     columns: Sequence[str]
     rows: Sequence[Sequence[str]]
     title: str = ""
     note: str = ""
+    words: Collection[int] = (0,)
 
     def _repr_html_(self) -> str:
         return _environment().get_template("table.html").render(table=self)

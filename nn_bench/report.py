@@ -123,7 +123,7 @@ def _repeat(configs: dict[str, dict[str, Any]]) -> Section:
     rows = [[name, *(str(config[name]) for config in configs.values())] for name in names]
     versions = {"manifold-id": __version__, "python": platform.python_version(), "torch": version("torch")}
     tables = [
-        Table(["setting", *configs], rows, title="Settings"),
+        Table(["setting", *configs], rows, title="Settings", words=range(len(configs) + 1)),
         Table(["package", "version"], [[k, v] for k, v in versions.items()], title="Versions"),
     ]
     return Section("How to repeat it", tables=tables)

@@ -17,7 +17,7 @@ PICTURES = 4  # of each theorem; the JSON file has the curves of all
 def write_page(outcomes: Sequence[Outcome], path: Path, *, size: Size, seed: int) -> Path:
     """Write the page and return its path."""
     rows = [(o.theorem.title, o.check.status, o.control.status, f"{o.seconds:.1f}") for o in outcomes]
-    overview = Table(("theorem", "check", "control, which must fail", "seconds"), rows)
+    overview = Table(("theorem", "check", "control, which must fail", "seconds"), rows, words=(0, 1, 2))
     sound = sum(o.sound for o in outcomes)
     summary = [f"{sound} of {len(outcomes)} theorems hold with a control that fails ({size.name} size, seed {seed})."]
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -35,14 +35,32 @@ def _section(outcome: Outcome) -> Section:
         "comparisons.",
         f"Control: {outcome.control.status}. {theorem.control}",
     ]
-    tables = [_parts(verdict, "Check"), _parts(outcome.control, "Control, which must fail")]
-    met = dict.fromkeys((a.name, f"{a.value:.4g}", "yes" if a.met else "no", a.note) for a in verdict.assumptions)
-    if met:
-        tables.append(Table(("assumption", "value", "met", ""), list(met), "Assumptions as measured"))
-    pictures = [Picture(evidence(e), f"{e.title} ({theorem.title})") for e in verdict.evidence[:PICTURES]]
+    tables = [_parts(verdict, "Check"), _parts(outcome.control, "Control, which must fail"), *_assumptions(verdict)]
+    pictures = [Picture(evidence(e), f"{e.title}: {e.ylabel} against {e.xlabel}.") for e in verdict.evidence[:PICTURES]]
     return Section(theorem.title, text, tables, pictures, formulas=theorem.formulas, short=theorem.name)
 
 
 def _parts(verdict: Verdict, title: str) -> Table:
     parts = verdict.parts or (Part("all", verdict.status, verdict.summary),)
-    return Table(("part", "verdict", "measured"), [(p.name, p.status, p.summary) for p in parts], title)
+    return Table(
+        ("part", "verdict", "measured"), [(p.name, p.status, p.summary) for p in parts], title, words=(0, 1, 2)
+    )
+
+
+def _assumptions(verdict: Verdict) -> list[Table]:
+    """Return the table of the assumptions, one row for those of the parts that share a name; none without any."""
+    values: dict[tuple[str, bool, str], list[float]] = {}
+    for a in verdict.assumptions:
+        values.setdefault((a.name, a.met, a.note), []).append(a.value)
+    rows = [
+        (
+            name,
+            "yes" if met else "no",
+            " ... ".join(dict.fromkeys(f"{x:.4g}" for x in (min(v), max(v)))),
+            str(len(v)),
+            note,
+        )
+        for (name, met, note), v in values.items()
+    ]
+    columns = ("assumption", "met", "value", "parts", "")
+    return [Table(columns, rows, "Assumptions as measured", words=(0, 1, 4))] if rows else []

@@ -76,7 +76,7 @@ class Evidence:
     ylabel: str
     curves: tuple[Curve, ...]
     xscale: Literal["linear", "log"] = "linear"
-    yscale: Literal["linear", "log"] = "linear"
+    yscale: Literal["linear", "log", "share"] = "linear"  # share: linear, from 0 to 1
 
 
 @dataclass(frozen=True)

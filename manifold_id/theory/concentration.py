@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from manifold_id.statistics import Estimate
 from manifold_id.theory.base import Assumption, Curve, Evidence, Theorem, Verdict, decide
 from manifold_id.theory.intervals import bootstrap, clopper_pearson, log_slope
 
@@ -38,6 +39,16 @@ def failure_bound(t: Array, margin: float, sigma: float, atoms: int = 1) -> Arra
     return np.minimum(2 * atoms * np.exp(-k * t) / -np.expm1(-k), 1.0)
 
 
+def _late(last: Array, index: Array) -> Array:
+    """Return the 90 % quantile of the last false positives of the runs `index`, at least 1 for logarithms."""
+    return np.maximum(np.quantile(last[index], 0.9, axis=0), 1.0)
+
+
+def _interval(last: Array) -> Estimate:
+    """Return the same of all runs of one atom, with its 95 % bootstrap interval."""
+    return bootstrap(lambda index: float(_late(last, index)), len(last), confidence=0.95)
+
+
 def concentration(last: Array, margins: Array, sigma: float, steps: int, *, bias: float = 0.0) -> Verdict:
     """Return the verdict.
 
@@ -67,11 +78,11 @@ def concentration(last: Array, margins: Array, sigma: float, steps: int, *, bias
             worst, tested, excess = max(worst, low - level), tested + 1, excess + int(low > level)
 
     def slope(index: Array) -> float:
-        return log_slope(margins, np.maximum(np.quantile(last[index], 0.9, axis=0), 1.0))
+        return log_slope(margins, _late(last, index))
 
     fit = bootstrap(slope, seeds)
     passed = excess == 0 and SLOPE[0] <= fit.value <= SLOPE[1]
-    q90 = np.quantile(last, 0.9, axis=0)
+    late, low, high = np.array([_interval(steps) for steps in last.T]).T
     bound_step = np.array(
         [
             np.nan if (b := failure_bound(grid, float(m), sigma))[-1] > 0.1 else grid[np.argmax(b <= 0.1)]
@@ -82,7 +93,10 @@ def concentration(last: Array, margins: Array, sigma: float, steps: int, *, bias
         "Last false positive",
         "margin",
         "step",
-        (Curve("observed, 90 % quantile", margins, q90, kind="points"), Curve("bound at 10 %", margins, bound_step)),
+        (
+            Curve("90 % quantile of seeds, 95 % interval", margins, late, low, high, "points"),
+            Curve("bound at 10 %", margins, bound_step),
+        ),
         "log",
         "log",
     )

@@ -55,12 +55,15 @@ def dual_averaging(
     worst, largest = float(inclusion.max()), float(np.quantile(shrunk, 0.95))
     passed = worst <= ROUNDING and disagreements == 0 and largest <= STATIONARY
     t = np.unique(np.geomspace(1, steps, 80).astype(int))
-    median = np.median(stationarity, axis=1)[t - 1]
+    low, median, high = np.quantile(stationarity[t - 1], [0.05, 0.5, 0.95], axis=1)
     figure = Evidence(
-        "Stationarity residual",
+        "Residual of stationarity",
         "step",
-        "residual",
-        (Curve("median over seeds", t.astype(float), median), Curve("beta / alpha", t.astype(float), ratio[t - 1])),
+        "|z - prox(z - grad f(z))|",
+        (
+            Curve("median, 5-95 % of seeds", t.astype(float), median, low, high),
+            Curve("beta / alpha", t.astype(float), ratio[t - 1]),
+        ),
         "log",
         "log",
     )

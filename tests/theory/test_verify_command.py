@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 
 import pytest
 from click.testing import CliRunner
@@ -10,10 +11,11 @@ from rich.console import Console
 from convex_bench.commands import verify
 from convex_bench.theorems import QUICK, load_check, registry
 from convex_bench.theorems.check import Check
+from convex_bench.theorems.page import write_page
 from convex_bench.theorems.parallel import Outcome
 from convex_bench.theorems.shown import terminal_table
 from convex_bench.theorems.verify import verify as run
-from manifold_id.theory.base import no_violations
+from manifold_id.theory.base import Assumption, no_violations
 from manifold_id.theory.combine import all_fail, all_hold
 
 NAME = "one-step-certificate"
@@ -35,7 +37,7 @@ def test_a_sound_theorem_is_exit_code_0_and_written_as_json(tmp_path):
         assert len(verdict["parts"]) > 1
         for part in verdict["parts"]:  # where the output is no terminal, nothing is left out
             assert f"{part['status']}: {part['name']}: {part['summary']}\n" in result.output
-            assert f"<td>{part['name']}</td>" in page and part["summary"] in page
+            assert f">{part['name']}</td>" in page and part["summary"] in page
     assert theorem["check"]["assumptions"] and theorem["check"]["evidence"][0]["curves"][0]["x"]
 
 
@@ -89,3 +91,11 @@ def test_the_brief_summary_is_that_of_the_part_that_decides():
     assert check.brief == f"third: {check.parts[2].summary} (+2 parts)"
     assert control.brief == f"a: {control.parts[0].summary} (+1 part)"
     assert no_violations(0, 5, "steps", seeds=1).brief == "0 violations in 5 steps"
+
+
+def test_the_page_gathers_equal_assumptions_of_the_parts(tmp_path):
+    met = [no_violations(0, 9, "steps", seeds=1, assumptions=(Assumption("margin", x, True),)) for x in (0.5, 0.3, 0.4)]
+    held = all_hold(*zip("abc", met, strict=True))
+    page = write_page([Outcome(load_check(NAME).theorem, held, held, 1.0)], tmp_path / "page.html", size=QUICK, seed=0)
+    (row,) = re.findall(r"<tr><td[^>]*>margin</td>(.*)</tr>", page.read_text(encoding="utf-8"))
+    assert re.findall(r">([^<]*)</td>", row) == ["yes", "0.3 ... 0.5", "3", ""]
