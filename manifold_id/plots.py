@@ -9,6 +9,7 @@ marker of its own, so that figures read in grey as well.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -230,11 +231,14 @@ def _curve(ax: Axes, i: int, curve: Curve) -> None:
         ax.fill_between(curve.x, *limits, color=colour, alpha=0.15, linewidth=0)
 
 
-def regularization_path(solutions: pd.DataFrame, norms: np.ndarray, noun: str = "group") -> Figure:
+def regularization_path(
+    solutions: pd.DataFrame, norms: np.ndarray, noun: str = "group", names: Sequence[str] | None = None
+) -> Figure:
     """Return norms of atoms, number of active atoms and relative margin against lam / lambda_max, falling to the right.
 
     `solutions` has one row for each lam: ratio, active, margin, status; `norms` is (rows, atoms). The eight atoms that
-    become largest are named, the others grey; a cross marks solutions that are not certified.
+    become largest are named, by `names` or their number, the others grey; a cross marks solutions that are not
+    certified.
     """
     title = "Solutions along the regularization path"
     labels = (f"norm of a {noun}" if noun != "entry" else "|entry|", "active", "margin / threshold")
@@ -248,7 +252,13 @@ def regularization_path(solutions: pd.DataFrame, norms: np.ndarray, noun: str = 
     if len(order) > len(named):
         axes[0].plot(ratio, shown[:, order[len(named) :][:500]], color="#bbbbbb", linewidth=0.6, zorder=1)
     for i, atom in enumerate(named):
-        axes[0].plot(ratio, shown[:, atom], label=f"{noun} {atom}", **_style(i), **_marks(i, len(ratio)))
+        axes[0].plot(
+            ratio,
+            shown[:, atom],
+            label=f"{noun} {atom}" if names is None else names[atom],
+            **_style(i),
+            **_marks(i, len(ratio)),
+        )
     margin, active = solutions["margin"].to_numpy(), solutions["active"].to_numpy()
     axes[1].plot(ratio, active, drawstyle="steps-post", **_style(0))
     axes[2].plot(ratio, np.where(margin > 0, margin, np.nan), marker="o", markersize=3, **_style(0))
