@@ -96,13 +96,13 @@ def _legend(figure: Figure, *axes: Axes) -> None:
         )
 
 
-def _draw(ax: Axes, curves: pd.DataFrame, column: str) -> None:
+def _draw(ax: Axes, curves: pd.DataFrame, column: str, clock: str = "step") -> None:
     """Draw median and band of each method; one without any value keeps its colour for the other figures."""
     for i, (method, part) in enumerate(curves.groupby("method", sort=False)):
         known = part[part[column].notna()]
         if known.empty:
             continue
-        steps = known.groupby("step")[column]
+        steps = known.groupby(clock)[column]
         low, middle, high = (steps.quantile(q) for q in (0.05, 0.5, 0.95))
         ax.plot(middle.index, middle, label=str(method), **_style(i), **_marks(i, len(middle)))
         ax.fill_between(low.index, low, high, color=_style(i)["color"], alpha=0.15, linewidth=0)
@@ -138,6 +138,17 @@ def share(curves: pd.DataFrame, column: str, title: str, ylabel: str) -> Figure:
     _draw(ax, curves, column)
     _log(ax, "x")
     _shares(ax)
+    _legend(figure, ax)
+    return figure
+
+
+def by_epoch(curves: pd.DataFrame, column: str, title: str, ylabel: str, *, share: bool = False) -> Figure:
+    """Return a column of network runs against the column `epoch`; a `share` from 0 to 1."""
+    figure, (ax,) = _axes(f"{title} ({BAND})", "epoch", (ylabel,))
+    _draw(ax, curves, column, "epoch")
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    if share:
+        _shares(ax)
     _legend(figure, ax)
     return figure
 

@@ -10,17 +10,16 @@ from typing import Any
 import pandas as pd
 
 from manifold_id import __version__
-from manifold_id.plots import precision_recall
+from manifold_id.plots import by_epoch, precision_recall
 from manifold_id.report import Picture, Section, Table, write
 from nn_bench.compare import ComparisonResult
-from nn_bench.figures import by_epoch
 from nn_bench.result import TrainResult
 
-_FIGURES = (
-    ("group_sparsity", "Group sparsity of the parameter", "share of groups that are zero"),
-    ("prox_group_sparsity", "Group sparsity of the proximal point", "share of groups that are zero"),
-    ("accuracy", "Validation accuracy", "accuracy"),
-    ("train_loss", "Training loss", "cross entropy"),
+_FIGURES = (  # column, title, axis, and whether the axis goes from 0 to 1
+    ("group_sparsity", "Group sparsity of the parameter", "share of groups that are zero", True),
+    ("prox_group_sparsity", "Group sparsity of the proximal point", "share of groups that are zero", True),
+    ("accuracy", "Validation accuracy", "share of images that are right", False),
+    ("train_loss", "Training loss", "cross entropy", False),
 )
 NOTE = (
     "Group sparsity: share of the groups that are exactly zero, of the parameter and (prox) of its proximal point. "
@@ -74,12 +73,13 @@ def write_comparison_report(result: ComparisonResult) -> Path:
         f"{first.epochs} epochs.",
         comparison.tuned_by(),
     ]
+    seeds = ", ".join(map(str, comparison.seeds))
     pictures, agreement = _pictures(result.curves()), result.agreement()
     if len(agreement):
         pictures.append(Picture(precision_recall(agreement), "Active groups of the proximal point against the planted"))
     sections = [
         Section("Comparison", tables=[comparison_table(result)], pictures=pictures),
-        _repeat({name: config.to_dict() for name, config in comparison.methods.items()}),
+        _repeat({name: config.to_dict() | {"seed": seeds} for name, config in comparison.methods.items()}),
     ]
     title = f"Networks: {comparison.name}"
     return write(result.folder / "report.html", title, [text for text in summary if text], sections)
@@ -115,7 +115,10 @@ def _cell(row: pd.Series, column: str) -> str:
 
 
 def _pictures(curves: pd.DataFrame) -> list[Picture]:
-    return [Picture(by_epoch(curves, column, title, label), title) for column, title, label in _FIGURES]
+    return [
+        Picture(by_epoch(curves, column, title, label, share=share), f"{title}: {label}, against the epoch.")
+        for column, title, label, share in _FIGURES
+    ]
 
 
 def _repeat(configs: dict[str, dict[str, Any]]) -> Section:

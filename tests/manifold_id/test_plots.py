@@ -206,3 +206,15 @@ def test_shares_are_drawn_from_zero_to_one_and_curves_end_at_zero_on_a_log_axis(
     ended = plots.evidence(Evidence("", "x", "distance", (falling,), yscale="log")).axes[0]
     np.testing.assert_array_equal(line(ended, "c").get_ydata(), [1.0, 1e-9, np.nan])
     assert ended.get_ylim()[0] > 1e-11
+
+
+def test_network_runs_are_drawn_by_epoch():
+    data = curves().rename(columns={"step": "epoch"})
+    (ax,) = plots.by_epoch(data, "recall", "Recall", "share of groups", share=True).axes
+    assert (ax.get_xlabel(), ax.get_ylabel(), ax.get_xscale()) == ("epoch", "share of groups", "linear")
+    assert ax.get_ylim()[0] <= 0 and ax.get_ylim()[1] >= 1
+    assert all(tick == int(tick) for tick in ax.get_xticks())
+    for method in METHODS:
+        expected = data[data["method"] == method].groupby("epoch")["recall"].median()
+        np.testing.assert_allclose(line(ax, method).get_ydata(), expected)
+        assert line(ax, method).get_marker() not in ("", "None", None)
