@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -142,13 +142,22 @@ def share(curves: pd.DataFrame, column: str, title: str, ylabel: str) -> Figure:
     return figure
 
 
-def by_epoch(curves: pd.DataFrame, column: str, title: str, ylabel: str, *, share: bool = False) -> Figure:
-    """Return a column of network runs against the column `epoch`; a `share` from 0 to 1."""
+def by_epoch(
+    curves: pd.DataFrame,
+    column: str,
+    title: str,
+    ylabel: str,
+    scale: Literal["linear", "share", "count"] = "linear",
+) -> Figure:
+    """Return a column of network runs against the column `epoch`; shares from 0 to 1, counts from 0 to thousands."""
     figure, (ax,) = _axes(f"{title} ({BAND})", "epoch", (ylabel,))
     _draw(ax, curves, column, "epoch")
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
-    if share:
+    if scale == "share":
         _shares(ax)
+    elif scale == "count":  # from none to thousands
+        ax.set_yscale("symlog", linthresh=1)
+        ax.set_ylim(bottom=0)
     _legend(figure, ax)
     return figure
 

@@ -165,8 +165,8 @@ class ComparisonResult:
         return pd.DataFrame(rows)
 
     def curves(self) -> pd.DataFrame:
-        """Return the logs of all runs, one row a run and epoch, with method and seed."""
-        parts = [run.history.assign(method=m, seed=s) for (m, s), run in self.runs.items()]
+        """Return the curves of all runs (TrainResult.curves), one row a run and epoch; `method` is the table's name."""
+        parts = [run.curves().assign(method=method) for (method, _), run in self.runs.items()]
         return pd.concat(parts, ignore_index=True)
 
     def summary(self) -> pd.DataFrame:

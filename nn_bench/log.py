@@ -1,10 +1,10 @@
-"""The log of a run, one row an epoch (CSV, and TensorBoard where it is installed)."""
+"""The log of a run, one row an epoch: CSV and TensorBoard."""
 
 from __future__ import annotations
 
 import csv
-import importlib.util
 import io
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -12,28 +12,36 @@ from manifold_id.files import write_text
 
 
 class EpochLog:
-    """Rows of one dictionary an epoch, all with the same keys."""
+    """Rows of one dictionary an epoch, all with the same keys; `epoch` and `step` are among them."""
 
     def __init__(self) -> None:
         self.rows: list[dict[str, Any]] = []
         self._board: Any = None
 
-    def add(self, row: dict[str, Any]) -> None:
-        """Append a row."""
+    def add(self, row: dict[str, Any], folder: Path | None) -> None:
+        """Append a row; given a folder, write log.csv, whole, and the row as scalars over the steps to tensorboard/."""
         self.rows.append(row)
-
-    def write(self, folder: Path) -> None:
-        """Write log.csv, whole, and the last row to TensorBoard's files if that package is installed."""
+        if folder is None:
+            return
         text = io.StringIO()
         writer = csv.DictWriter(text, list(self.rows[0]), lineterminator="\n")
         writer.writeheader()
         writer.writerows(self.rows)
         write_text(folder / "log.csv", text.getvalue())
-        if importlib.util.find_spec("tensorboard") is not None:
+        new = [row]
+        if self._board is None:  # of a run that goes on: one file with all epochs takes the place of the old ones
             from torch.utils.tensorboard import SummaryWriter
 
-            self._board = self._board or SummaryWriter(str(folder / "tensorboard"))
-            row = self.rows[-1]
-            for name, value in row.items():
-                self._board.add_scalar(name, value, row["step"])
-            self._board.flush()
+            shutil.rmtree(folder / "tensorboard", ignore_errors=True)
+            self._board, new = SummaryWriter(str(folder / "tensorboard")), self.rows
+        for each in new:
+            for name, value in each.items():
+                if name not in ("epoch", "step"):
+                    self._board.add_scalar(name, value, each["step"])
+        self._board.flush()
+
+    def close(self) -> None:
+        """Close TensorBoard's file, if there is one."""
+        if self._board is not None:
+            self._board.close()
+            self._board = None

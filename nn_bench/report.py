@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pandas as pd
 
@@ -15,11 +15,13 @@ from manifold_id.report import Picture, Section, Table, write
 from nn_bench.compare import ComparisonResult
 from nn_bench.result import TrainResult
 
-_FIGURES = (  # column, title, axis, and whether the axis goes from 0 to 1
-    ("group_sparsity", "Group sparsity of the parameter", "share of groups that are zero", True),
-    ("prox_group_sparsity", "Group sparsity of the proximal point", "share of groups that are zero", True),
-    ("accuracy", "Validation accuracy", "share of images that are right", False),
-    ("train_loss", "Training loss", "cross entropy", False),
+_FIGURES: tuple[tuple[str, str, str, Literal["linear", "share", "count"]], ...] = (
+    ("group_sparsity", "Group sparsity of the parameter", "share of groups that are zero", "share"),
+    ("prox_group_sparsity", "Group sparsity of the proximal point", "share of groups that are zero", "share"),
+    ("changes", "Changes of the parameter's structure", "changes in an epoch", "count"),
+    ("prox_changes", "Changes of the proximal point's structure", "changes in an epoch", "count"),
+    ("accuracy", "Validation accuracy", "share of images that are right", "linear"),
+    ("train_loss", "Training loss", "cross entropy", "linear"),
 )
 NOTE = (
     "Group sparsity: share of the groups that are exactly zero, of the parameter and (prox) of its proximal point. "
@@ -33,7 +35,6 @@ def write_run_report(result: TrainResult) -> Path:
     if result.folder is None:
         raise ValueError("the run has no folder: give out=... to train")
     config, facts = result.config, result.facts
-    curves = result.history.assign(method=config.method, seed=config.seed)
     title = f"{config.method} on {config.model} and {config.data}"
     summary = [
         f"{facts['epochs']} epochs of {facts['epoch_steps']} steps: validation accuracy {facts['accuracy']:.2%}, group "
@@ -49,7 +50,10 @@ def write_run_report(result: TrainResult) -> Path:
     ]  # fmt: skip
     columns = ["tensor", "groups", "sparsity", "prox sparsity", "last change", "prox last change"]
     table = Table(columns, layers, title="Structure by tensor", note=NOTE)
-    sections = [Section("Run", tables=[table], pictures=_pictures(curves)), _repeat({config.method: config.to_dict()})]
+    sections = [
+        Section("Run", tables=[table], pictures=_pictures(result.curves())),
+        _repeat({config.method: config.to_dict()}),
+    ]
     return write(result.folder / "report.html", title, summary, sections)
 
 
@@ -116,8 +120,9 @@ def _cell(row: pd.Series, column: str) -> str:
 
 def _pictures(curves: pd.DataFrame) -> list[Picture]:
     return [
-        Picture(by_epoch(curves, column, title, label, share=share), f"{title}: {label}, against the epoch.")
-        for column, title, label, share in _FIGURES
+        Picture(by_epoch(curves, column, title, label, scale), f"{title}: {label}, against the epoch.")
+        for column, title, label, scale in _FIGURES
+        if column in curves
     ]
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from torch import nn
 from torch.optim import Optimizer
@@ -59,6 +60,19 @@ class TrainResult:
     def group_sparsity(self) -> float:
         """The share of the atoms that are not active."""
         return float(self.facts["group_sparsity"])
+
+    def curves(self) -> pd.DataFrame:
+        """Return the history with method, seed and, if the structure was followed, its changes in each epoch.
+
+        `changes` counts how often a group of the parameter became zero or nonzero, `prox_changes` one of the
+        proximal point.
+        """
+        table = self.history.assign(method=self.config.method, seed=self.config.seed)
+        ends = table["step"].to_numpy()
+        for column, trace in (("changes", self.trace), ("prox_changes", self.prox_trace)):
+            if trace is not None:
+                table[column] = np.diff(np.searchsorted(trace.step, ends, side="right"), prepend=0)
+        return table
 
 
 def finish(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -45,9 +46,10 @@ def train(
     config
         The run.
     out
-        A folder for checkpoints, log (log.csv), weights (weights.safetensors), traces and result.json; None writes
-        nothing. A folder that holds a finished run of the same config is read, an unfinished one is gone on with: on
-        CPU, with the same number of threads, its final weights are bit for bit those of an uninterrupted run.
+        A folder for checkpoints, logs (log.csv, tensorboard/), weights (weights.safetensors), traces and result.json;
+        None writes nothing. A folder that holds a finished run of the same config is read, an unfinished one is gone
+        on with: on CPU, with the same number of threads, its final weights are bit for bit those of an uninterrupted
+        run.
     images, model
         Own data and an own network in place of the config's; the model is trained in place.
     progress
@@ -162,7 +164,8 @@ class _Trainer:
         names, parameters = zip(*self.model.named_parameters(), strict=True)
         guard = Guard(names, parameters, gradients=not self.scaler.is_enabled())
         last = config.epochs if stop_after is None else min(stop_after, config.epochs)
-        with Bar(config.epochs * self.epoch_steps, progress and self.run.leads) as bar:
+        steps = config.epochs * self.epoch_steps
+        with Bar(steps, progress and self.run.leads) as bar, closing(self.log):
             bar.skip(self.epoch * self.epoch_steps)
             while self.epoch < last:
                 start = time.perf_counter()
@@ -172,9 +175,7 @@ class _Trainer:
                 if config.retrain_from == self.epoch:
                     self.retraining = SparseRetraining(self.optimizer)
                 self.seconds += time.perf_counter() - start
-                self.log.add(row)
-                if self.folder is not None:
-                    self.log.write(self.folder)
+                self.log.add(row, self.folder)
                 if self.epoch % config.checkpoint_every == 0 or self.epoch == config.epochs:
                     self._save()
                 bar.label(f"epoch {self.epoch}: accuracy {row['accuracy']:.3f}, groups off {row['group_sparsity']:.3f}")

@@ -8,6 +8,7 @@ from convex_bench.theorems.check import Check, Size
 from manifold_id.regularizers import L1
 from manifold_id.theory.active_set import ACTIVE_SET, active_set
 from manifold_id.theory.base import Verdict
+from manifold_id.theory.structure_record import LastErrors
 
 Array = np.ndarray
 P, ACTIVE = 12, 4
@@ -24,14 +25,17 @@ def _instance(rng: np.random.Generator, margin: float) -> tuple[Array, Array, Ar
     return H, x, u, np.linalg.eigvalsh(H)
 
 
-def last_false_positive(H: Array, star: Array, u: Array, L: Array, x0: Array, steps: int) -> Array:
-    """Return the last step of proximal gradient with a false positive, -1 = none; all arguments are batched."""
+def last_errors(H: Array, star: Array, u: Array, L: Array, x0: Array, steps: int) -> LastErrors:
+    """Return the last steps of proximal gradient with wrong zeros and wrong nonzeros, -1 = none; all are batched."""
     x, psi = x0, L1(1.0)
-    last = np.where((x0[:, ACTIVE:] != 0).any(axis=1), 0, -1)
+    last = LastErrors(
+        np.where((x0[:, ACTIVE:] != 0).any(axis=1), 0, -1), np.where((x0[:, :ACTIVE] == 0).any(axis=1), 0, -1)
+    )
     for k in range(1, steps + 1):
         gradient = np.einsum("bij,bj->bi", H, x - star) - u
         x = psi.prox(x - gradient / L[:, None], 1 / L)
-        last[(x[:, ACTIVE:] != 0).any(axis=1)] = k
+        last.false_positive[(x[:, ACTIVE:] != 0).any(axis=1)] = k
+        last.false_negative[(x[:, :ACTIVE] == 0).any(axis=1)] = k
     return last
 
 
@@ -48,7 +52,7 @@ def run(size: Size, seed: int, overstated: float, fits: int) -> Verdict:
     radius = 10**reach * margins / (2 * L)
     bound = L / mu * np.log(2 * L * radius / (overstated * margins))
     steps = int(bound.max()) + 10
-    observed = last_false_positive(H, star, u, L, star + radius[:, None] * direction, min(steps, 4000))
+    observed = last_errors(H, star, u, L, star + radius[:, None] * direction, min(steps, 4000))
 
     slopes, kappa, quality = [], [], []
     for _ in range(fits):
@@ -59,7 +63,7 @@ def run(size: Size, seed: int, overstated: float, fits: int) -> Verdict:
         dual = np.where(np.arange(P) < ACTIVE, np.sign(x), sign * (1 - deltas[:, None]))
         many = len(deltas)
         hs, xs = np.broadcast_to(h, (many, P, P)), np.broadcast_to(x, (many, P))
-        seen = last_false_positive(hs, xs, dual, np.full(many, e[-1]), starts, 1500)
+        seen = last_errors(hs, xs, dual, np.full(many, e[-1]), starts, 1500).false_positive
         mean, decades = seen.reshape(12, 16).mean(axis=1), np.log(1 / deltas[::16])
         slopes.append(np.polyfit(decades, mean, 1)[0])
         kappa.append(e[-1] / e[0])

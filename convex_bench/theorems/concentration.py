@@ -19,11 +19,12 @@ def run(size: Size, seed: int, understated: float) -> Verdict:
     margins = 0.8 * 0.5 ** np.arange(5 if size.factor == 1 else 6)
     sign = np.random.default_rng(seed).choice([-1.0, 1.0], len(margins))
     problem = Quadratic(L1(1.0), np.append(0 * margins, 1.5), np.append(sign * (1 - margins), 1.0), 1.0)
-    seeds, steps = 2 * size.seeds, size.steps(2500)
-    last = np.zeros((seeds, len(margins)), dtype=np.int64)
+    seeds, steps = 8 * size.seeds, size.steps(2500)
+    last, missed = np.zeros((seeds, len(margins)), dtype=np.int64), np.zeros(seeds, dtype=np.int64)
     for state in states(problem, RMDA(lr=0.1), gaussian(SIGMA), problem.w, steps, seeds=seeds, seed=seed):
         last[state.z[:, :-1] != 0] = state.t
-    return concentration(last, margins, SIGMA / understated, steps)
+        missed[state.z[:, -1] == 0] = state.t
+    return concentration(last, margins, SIGMA / understated, steps, missed)
 
 
 def check(size: Size, seed: int) -> Verdict:

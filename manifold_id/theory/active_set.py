@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from manifold_id.theory.base import Assumption, Curve, Evidence, Theorem, Verdict, decide
+from manifold_id.theory.structure_record import LastErrors
 
 Array = np.ndarray
 
@@ -24,19 +25,21 @@ ACTIVE_SET = Theorem(
 )
 
 
-def active_set(observed: Array, bound: Array, slopes: Array, kappa: Array, r_squared: Array) -> Verdict:
+def active_set(last: LastErrors, bound: Array, slopes: Array, kappa: Array, r_squared: Array) -> Verdict:
     """Return the verdict.
 
     Parameters
     ----------
-    observed
-        The last step with a false positive of every instance, (instances,); -1 = never, not even at the start.
+    last
+        The last steps with wrong structure of every instance, (instances,); -1 = never, not even at the start. Judged
+        are the false positives, of which alone the bound speaks.
     bound
         kappa log(2 L |x_0 - x*| / delta), (instances,).
     slopes, kappa, r_squared
         Fits of the observed step against log(1/delta), one for each design: slope, condition number, R^2;
         empty to leave that part out.
     """
+    observed = last.false_positive
     late = int((observed > np.maximum(bound, 0)).sum())
     affine = bool((slopes <= kappa).all() and (r_squared > 0.9).all())
     positive = bound > 0
@@ -65,5 +68,5 @@ def active_set(observed: Array, bound: Array, slopes: Array, kappa: Array, r_squ
         seeds=len(observed),
         samples=len(observed),
         evidence=(figure,),
-        figures={"largest observed / bound": float(ratio.max())},
+        figures={"largest observed / bound": float(ratio.max()), **last.figures()},
     )

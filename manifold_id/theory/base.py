@@ -132,7 +132,7 @@ class Verdict:
 
 
 def decide(
-    passed: bool,
+    passed: bool | None,
     assumptions: tuple[Assumption, ...],
     summary: str,
     criterion: str,
@@ -144,8 +144,9 @@ def decide(
     evidence: tuple[Evidence, ...] = (),
     figures: dict[str, float] | None = None,
 ) -> Verdict:
-    """Return the verdict with its assumptions: nothing is concluded where one of them is not met on the instance."""
-    met = all(a.met for a in assumptions)
+    """Return the verdict with its assumptions: nothing is concluded where one of them is not met on the instance, or
+    where `passed` is None (the interval contains the threshold)."""
+    met = passed is not None and all(a.met for a in assumptions)
     status: Status = "inconclusive" if not met else "holds" if passed else "fails"
     more = (assumptions, evidence, figures or {})
     return Verdict(status, summary, criterion, effect, interval, seeds, samples, *more)

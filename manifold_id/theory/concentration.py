@@ -6,7 +6,8 @@ import numpy as np
 
 from manifold_id.statistics import Estimate
 from manifold_id.theory.base import Assumption, Curve, Evidence, Theorem, Verdict, decide
-from manifold_id.theory.intervals import bootstrap, clopper_pearson, log_slope
+from manifold_id.theory.intervals import bootstrap, clopper_pearson, every, inside, log_slope
+from manifold_id.theory.structure_record import LastErrors
 
 Array = np.ndarray
 
@@ -49,7 +50,9 @@ def _interval(last: Array) -> Estimate:
     return bootstrap(lambda index: float(_late(last, index)), len(last), confidence=0.95)
 
 
-def concentration(last: Array, margins: Array, sigma: float, steps: int, *, bias: float = 0.0) -> Verdict:
+def concentration(
+    last: Array, margins: Array, sigma: float, steps: int, missed: Array, *, bias: float = 0.0
+) -> Verdict:
     """Return the verdict.
 
     Parameters
@@ -62,6 +65,8 @@ def concentration(last: Array, margins: Array, sigma: float, steps: int, *, bias
         The noise that the bound is computed with.
     steps
         The length of the runs; margins whose bound stays above a level within it are not tested at that level.
+    missed
+        The last false negative of each seed, (seeds,), 0 = never; reported.
     bias
         The largest bias of the dual average off the support that the construction leaves; must be 0.
     """
@@ -81,8 +86,8 @@ def concentration(last: Array, margins: Array, sigma: float, steps: int, *, bias
         return log_slope(margins, _late(last, index))
 
     fit = bootstrap(slope, seeds)
-    passed = excess == 0 and SLOPE[0] <= fit.value <= SLOPE[1]
-    late, low, high = np.array([_interval(steps) for steps in last.T]).T
+    passed = every(excess == 0, inside((fit.low, fit.high), *SLOPE))
+    late, low, high = np.array([_interval(of_atom) for of_atom in last.T]).T
     bound_step = np.array(
         [
             np.nan if (b := failure_bound(grid, float(m), sigma))[-1] > 0.1 else grid[np.argmax(b <= 0.1)]
@@ -104,11 +109,11 @@ def concentration(last: Array, margins: Array, sigma: float, steps: int, *, bias
         passed,
         (Assumption("bias off the support", bias, bias == 0.0), Assumption("bounds tested", tested, tested > 0)),
         f"{excess} of {tested} bounds exceeded, slope {fit.value:.2f} [{fit.low:.2f}, {fit.high:.2f}]",
-        "99 % lower limit of the failure frequency <= bound everywhere; slope in [-2.3, -1.7]",
+        "99 % lower limit of the failure frequency <= bound everywhere; 99 % interval of the slope in [-2.3, -1.7]",
         fit.value,
         (fit.low, fit.high),
         seeds,
         tested,
         evidence=(figure,),
-        figures={"largest excess": float(worst)},
+        figures={"largest excess": float(worst), **LastErrors(last, missed).figures()},
     )

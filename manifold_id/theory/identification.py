@@ -49,7 +49,6 @@ def identification(record: StructureRecord, margin: float, noise: float) -> Verd
     last, steps, seeds = record.last_wrong, record.steps, record.seeds
     identified = int((last <= steps / 2).sum())
     low, high = clopper_pearson(identified, seeds, 0.9)  # one-sided 95 %
-    positive, negative = record.last_false_positive, record.last_false_negative
     t = np.unique(np.geomspace(1, steps, 80).astype(int))
     figure = Evidence(
         "Runs with wrong structure",
@@ -65,18 +64,12 @@ def identification(record: StructureRecord, margin: float, noise: float) -> Verd
     return decide(
         low > SHARE,
         (Assumption("margin", margin, margin > 0), Assumption("noise", noise, noise >= 0)),
-        f"{identified} of {seeds} runs identified "
-        f"(last false positive: median {np.median(positive):.0f}, max {positive.max()}; "
-        f"last false negative: median {np.median(negative):.0f}, max {negative.max()}; {steps} steps)",
+        f"{identified} of {seeds} runs identified ({record.both()}; {steps} steps)",
         "95 % lower limit of the share of runs that are right on the whole last half > 0.9",
         identified / seeds,
         (low, high),
         seeds,
         record.wrong.size,
         evidence=(figure,),
-        figures={
-            "late wrong share": float(record.late_share().mean()),
-            "last false positive, median": float(np.median(positive)),
-            "last false negative, median": float(np.median(negative)),
-        },
+        figures={"late wrong share": float(record.late_share().mean()), **record.both().figures()},
     )

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from manifold_id.theory.base import Assumption, Curve, Evidence, Theorem, Verdict, decide
-from manifold_id.theory.intervals import bootstrap, log_slope
+from manifold_id.theory.intervals import bootstrap, every, inside, log_slope
+from manifold_id.theory.structure_record import LastErrors
 
 Array = np.ndarray
 
@@ -22,7 +23,8 @@ IDENTIFICATION_TIME = Theorem(
     measured="Last false positives on that example with both margins delta on a geometric grid. SAGA and SVRG: "
     "means over seeds affine in log(1/delta) with R^2 > 0.9, and a log-log slope shallower than -1/2 on the "
     "lower half. RDA and RMDA: log-log slope between -4 and -0.7 (-1 where the pull to the centre dominates, -2 "
-    "where noise does). At the original margins SAGA and SVRG must be identified in half the run.",
+    "where noise does). Judged are 99 % bootstrap intervals over seeds. At the original margins SAGA and SVRG must be "
+    "identified in half the run.",
     control="Proximal SGD with SAGA's step and with Poon's step 1/k^0.51 on the same example: the sampled "
     "gradient at zero exceeds lam with probability 1/3. RDA judged by the logarithmic law.",
 )
@@ -44,32 +46,42 @@ def example(w: Array, margin: Array, smallest: float, stated: Array, margins: Ar
     )
 
 
-def logarithmic(deltas: Array, times: Array) -> Verdict:
-    """Return the verdict on T = a + b log(1/delta): times (levels, seeds), deltas decreasing."""
-    mean, x = times.mean(axis=1), np.log(1 / deltas)
+def logarithmic(deltas: Array, last: LastErrors) -> Verdict:
+    """Return the verdict on T = a + b log(1/delta), T the last false positive: (levels, seeds), deltas decreasing."""
+    times = last.false_positive
+    x, lower = np.log(1 / deltas), slice(len(deltas) // 2, None)
+    mean = times.mean(axis=1)
+
+    def quality(index: Array) -> float:
+        return float(np.corrcoef(x, times[:, index].mean(axis=1))[0, 1] ** 2)
+
+    def steepness(index: Array) -> float:
+        return log_slope(deltas[lower], np.maximum(times[lower][:, index].mean(axis=1), 1))
+
     fit = np.polyfit(x, mean, 1)
-    r2 = float(np.corrcoef(x, mean)[0, 1] ** 2)
-    lower = slice(len(deltas) // 2, None)
-    slope = log_slope(deltas[lower], np.maximum(mean[lower], 1))
+    r2, slope = bootstrap(quality, times.shape[1]), bootstrap(steepness, times.shape[1])
     return decide(
-        r2 > 0.9 and slope > -0.5,
+        every(inside((r2.low, r2.high), low=0.9), inside((slope.low, slope.high), low=-0.5)),
         (Assumption("levels", len(deltas), len(deltas) >= 5),),
-        f"T = {fit[1]:.3g} + {fit[0]:.3g} log(1/delta), R^2 {r2:.3f}; log-log slope {slope:.2f} at the small margins",
-        "R^2 > 0.9, log-log slope > -1/2",
-        r2,
-        seeds=times.shape[1],
-        samples=times.size,
+        f"T = {fit[1]:.3g} + {fit[0]:.3g} log(1/delta), R^2 {r2.value:.3f} [{r2.low:.3f}, {r2.high:.3f}]; log-log "
+        f"slope {slope.value:.2f} [{slope.low:.2f}, {slope.high:.2f}] at the small margins",
+        "99 % intervals: R^2 > 0.9, log-log slope > -1/2",
+        slope.value,
+        (slope.low, slope.high),
+        times.shape[1],
+        times.size,
         evidence=(_figure(deltas, mean),),
-        figures={"slope in log(1/delta)": float(fit[0])},
+        figures={"slope in log(1/delta)": float(fit[0]), "R^2": r2.value, **last.figures()},
     )
 
 
-def power(deltas: Array, times: Array, steps: int) -> Verdict:
-    """Return the verdict on T ~ delta^q, -4 <= q <= -0.7: times (levels, seeds), not censored at `steps`."""
+def power(deltas: Array, last: LastErrors, steps: int) -> Verdict:
+    """Return the verdict on T ~ delta^q, -4 <= q <= -0.7, T the last false positive: (levels, seeds), not censored."""
+    times = last.false_positive
     fit = bootstrap(lambda i: log_slope(deltas, np.maximum(np.median(times[:, i], axis=1), 1)), times.shape[1])
     censored = float((times > steps // 2).mean())
     return decide(
-        fit.low >= -4 and fit.high <= -0.7,
+        inside((fit.low, fit.high), -4, -0.7),
         (Assumption("share censored", censored, censored < 0.05),),
         f"log-log slope {fit.value:.2f} [{fit.low:.2f}, {fit.high:.2f}]",
         "99 % interval of the slope in [-4, -0.7]",
@@ -78,6 +90,7 @@ def power(deltas: Array, times: Array, steps: int) -> Verdict:
         times.shape[1],
         times.size,
         evidence=(_figure(deltas, np.median(times, axis=1)),),
+        figures=last.figures(),
     )
 
 

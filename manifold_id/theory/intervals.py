@@ -1,4 +1,5 @@
-"""Intervals for verdicts: Clopper-Pearson for proportions, least-squares slopes with a bootstrap over seeds."""
+"""Intervals for verdicts: Clopper-Pearson for proportions, least-squares slopes with a bootstrap over seeds; and what
+an interval says of a criterion."""
 
 from __future__ import annotations
 
@@ -9,6 +10,18 @@ import numpy as np
 from manifold_id.statistics import Estimate, proportion
 
 Array = np.ndarray
+
+
+def inside(interval: tuple[float, float], low: float = -np.inf, high: float = np.inf) -> bool | None:
+    """Return whether an interval lies within [low, high]: True wholly, False not at all, None where it straddles."""
+    if low <= interval[0] and interval[1] <= high:
+        return True
+    return False if interval[1] < low or interval[0] > high else None
+
+
+def every(*parts: bool | None) -> bool | None:
+    """Return whether all of several criteria are met: False where one is not, else None where one is undecided."""
+    return False if False in parts else None if None in parts else True
 
 
 def clopper_pearson(successes: int, trials: int, confidence: float = 0.99) -> tuple[float, float]:

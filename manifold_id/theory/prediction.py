@@ -8,6 +8,7 @@ import numpy as np
 from scipy.stats import spearmanr
 
 from manifold_id.theory.base import Assumption, Curve, Evidence, Theorem, Verdict, no_violations
+from manifold_id.theory.structure_record import LastErrors
 
 Array = np.ndarray
 
@@ -23,14 +24,16 @@ PREDICTION = Theorem(
     "groups with norms.",
     measured="For every seed of RMDA the prediction from margin and measured error beside the observed step: l1 and "
     "groups on quadratics with Gaussian noise, and on logistic regression with one data row a step, where the error "
-    "also holds the drift of the gradient along the run. The prediction is certain, so that no seed may be observed "
+    "also holds the drift of the gradient along the run. And from the error curve of the estimator itself, curvature "
+    "and distance, |V_t / alpha_t - grad f(w_t)|_i + L_i |w_t - w*|, which bounds the same error; with data rows the "
+    "distance has to fall, and the step with it. Every prediction is certain, so that no seed may be observed "
     "later than predicted; seeds whose condition still fails at the end of the run have none and are counted apart. "
     "How sharp it is: the rank correlation of the two and their ratio.",
     control="The margin overstated eightfold: predictions come before the last false positive.",
 )
 
 
-def prediction(left: Array, margin: Array, last: Array, factor: float = 1.0) -> Verdict:
+def prediction(left: Array, margin: Array, last: LastErrors, factor: float = 1.0) -> Verdict:
     """Return the verdict.
 
     Parameters
@@ -40,13 +43,14 @@ def prediction(left: Array, margin: Array, last: Array, factor: float = 1.0) -> 
     margin
         delta_i, (atoms,); `factor` multiplies it, 1 is the theorem.
     last
-        The last false positive of every seed, (seeds,).
+        The last steps with wrong structure of every seed; judged are the false positives.
     """
     fails = np.asarray((left > factor * margin * (1 - 1e-12)).any(axis=2))
     predicted = np.where(fails.any(axis=0), len(fails) - fails[::-1].argmax(axis=0), 0)
     known = predicted < len(fails)  # else the condition still fails at the last step: no prediction
-    early = int((last > predicted)[known].sum())
-    x, y = predicted[known] + 1.0, last[known] + 1.0
+    observed = last.false_positive
+    early = int((observed > predicted)[known].sum())
+    x, y = predicted[known] + 1.0, observed[known] + 1.0
     varies = known.any() and min(np.ptp(x), np.ptp(y)) > 0
     rank = float(spearmanr(x, y).statistic) if varies else np.nan
     middle = [float(np.median(v)) if known.any() else np.nan for v in (x, y, y / x)]
@@ -62,14 +66,14 @@ def prediction(left: Array, margin: Array, last: Array, factor: float = 1.0) -> 
         early,
         int(known.sum()),
         f"predictions earlier than observed (medians {middle[0]:.0f} and {middle[1]:.0f}, rank correlation "
-        f"{rank:.2f}, {int((~known).sum())} seeds without a prediction)",
-        seeds=len(last),
+        f"{rank:.2f}, {int((~known).sum())} seeds without a prediction; {last})",
+        seeds=len(observed),
         assumptions=(
             Assumption("smallest margin", float(margin.min()), bool(margin.min() > 0)),
             Assumption("share of seeds with a prediction", float(known.mean()), bool(known.mean() > 0.5)),
         ),
         evidence=(figure,),
-        figures={"rank correlation": rank, "median observed / predicted": middle[2]},
+        figures={"rank correlation": rank, "median observed / predicted": middle[2], **last.figures()},
     )
 
 

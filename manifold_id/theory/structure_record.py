@@ -10,6 +10,33 @@ Array = np.ndarray
 
 
 @dataclass(frozen=True, eq=False)
+class LastErrors:
+    """The last step with a false positive and the last with a false negative of every run, 0 = never; any shape.
+
+    They have different causes, the margin and the smallest active atom, and are told apart wherever a time is stated.
+    """
+
+    false_positive: Array
+    false_negative: Array
+
+    def __str__(self) -> str:
+        positive, negative = self.false_positive, self.false_negative
+        return (
+            f"last false positive: median {np.median(positive):.0f}, max {positive.max():.0f}; "
+            f"last false negative: median {np.median(negative):.0f}, max {negative.max():.0f}"
+        )
+
+    def figures(self) -> dict[str, float]:
+        """Return medians and maxima by name."""
+        both = {"last false positive": self.false_positive, "last false negative": self.false_negative}
+        return {
+            f"{name}, {kind}": float(f(steps))
+            for name, steps in both.items()
+            for kind, f in (("median", np.median), ("max", np.max))
+        }
+
+
+@dataclass(frozen=True, eq=False)
 class StructureRecord:
     """Wrong structure at the steps 1 .. T of several seeds.
 
@@ -52,6 +79,10 @@ class StructureRecord:
     def last_wrong(self) -> Array:
         """(seeds,) the last step off the manifold, 0 = never; the identification time is one more."""
         return last_true(self.wrong)
+
+    def both(self) -> LastErrors:
+        """Return the last steps of both kinds."""
+        return LastErrors(self.last_false_positive, self.last_false_negative)
 
     def late_share(self, share: float = 0.25) -> Array:
         """(seeds,) the share of the last `share` of the steps on which the structure is wrong."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from manifold_id.theory.base import Assumption, Curve, Evidence, Theorem, Verdict, decide
-from manifold_id.theory.intervals import bootstrap, log_slope
+from manifold_id.theory.intervals import bootstrap, inside, log_slope
 
 Array = np.ndarray
 
@@ -30,7 +30,8 @@ VARIANCE_REDUCTION = Theorem(
     "does not converge on the support, and the claim is made off it, where the quadratic is decoupled. The published "
     "lemma's own third condition is measured too, |w_{t+1} - w_t| alpha_t / s_t: with constant step and lasting noise "
     "it grows, so that those runs are evidence for the derived statement, and none for the lemma. A momentum average "
-    "of weight rho has s_t / alpha_t -> rho instead: its error must stay at sigma sqrt(rho / (2 - rho)) within 5 %.",
+    "of weight rho has s_t / alpha_t -> rho instead: its error must stay at sigma sqrt(rho / (2 - rho)) within 5 %. "
+    "What is judged is the 99 % bootstrap interval over seeds, which must lie in the stated range.",
     control="A single stochastic gradient (exponent 0), also of logistic rows, and a momentum average with constant "
     "weight, which is dual averaging with geometric s_t: judged by the law of the dual average, they must fail.",
 )
@@ -81,11 +82,11 @@ def momentum_plateau(errors: Array, rho: float, sigma: float) -> Verdict:
     predicted = sigma * np.sqrt(rho / (2 - rho))
     fit = bootstrap(lambda i: float(np.sqrt((errors[:, i] ** 2).mean())) / predicted, errors.shape[1])
     return decide(
-        abs(fit.value - 1) <= PLATEAU_ERROR,
+        inside((fit.low, fit.high), 1 - PLATEAU_ERROR, 1 + PLATEAU_ERROR),
         (Assumption("rho", rho, 0 < rho <= 1),),
         f"plateau {fit.value * predicted:.4f} observed, {predicted:.4f} predicted "
         f"(ratio {fit.value:.3f} [{fit.low:.3f}, {fit.high:.3f}])",
-        f"plateau within {PLATEAU_ERROR:.0%} of sigma sqrt(rho / (2 - rho))",
+        f"99 % interval of the plateau within {PLATEAU_ERROR:.0%} of sigma sqrt(rho / (2 - rho))",
         fit.value,
         (fit.low, fit.high),
         errors.shape[1],
@@ -111,7 +112,7 @@ def error_slope(
     errors
         (k, seeds).
     interval
-        The exponent must lie in it.
+        The bootstrap interval of the exponent must lie in it; the verdict is inconclusive where it straddles an end.
     what
         Names the error.
     conditions, converges
@@ -134,10 +135,10 @@ def error_slope(
         Curve(f"exponent {sum(interval) / 2:g}", x, law),
     )
     return decide(
-        interval[0] <= fit.value <= interval[1],
+        inside((fit.low, fit.high), *interval),
         met,
         f"exponent {fit.value:.3f} [{fit.low:.3f}, {fit.high:.3f}]{note}",
-        f"{what}: exponent in [{interval[0]:g}, {interval[1]:g}]",
+        f"{what}: 99 % interval of the exponent in [{interval[0]:g}, {interval[1]:g}]",
         fit.value,
         (fit.low, fit.high),
         errors.shape[1],

@@ -210,7 +210,7 @@ def test_shares_are_drawn_from_zero_to_one_and_curves_end_at_zero_on_a_log_axis(
 
 def test_network_runs_are_drawn_by_epoch():
     data = curves().rename(columns={"step": "epoch"})
-    (ax,) = plots.by_epoch(data, "recall", "Recall", "share of groups", share=True).axes
+    (ax,) = plots.by_epoch(data, "recall", "Recall", "share of groups", "share").axes
     assert (ax.get_xlabel(), ax.get_ylabel(), ax.get_xscale()) == ("epoch", "share of groups", "linear")
     assert ax.get_ylim()[0] <= 0 and ax.get_ylim()[1] >= 1
     assert all(tick == int(tick) for tick in ax.get_xticks())
@@ -218,3 +218,5 @@ def test_network_runs_are_drawn_by_epoch():
         expected = data[data["method"] == method].groupby("epoch")["recall"].median()
         np.testing.assert_allclose(line(ax, method).get_ydata(), expected)
         assert line(ax, method).get_marker() not in ("", "None", None)
+    counted = plots.by_epoch(data, "active", "Changes", "changes in an epoch", "count").axes[0]
+    assert counted.get_yscale() == "symlog" and counted.get_ylim()[0] == 0

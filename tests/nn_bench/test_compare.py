@@ -46,7 +46,13 @@ def test_a_comparison_has_a_row_for_each_run_and_a_report(spec, tmp_path):
     ]  # fmt: skip
     assert (frame.loc[frame["method"] == "RMDA", "group_sparsity"] > 0.2).all()
     assert (frame.loc[frame["method"] == "dense", "group_sparsity"] == 0).all()
-    assert len(result.curves()) == 16
+    curves = result.curves()
+    assert len(curves) == 16
+    changes = curves.groupby(["method", "seed"])["changes"]
+    assert changes.sum()["RMDA", 3] == len(result.runs["RMDA", 3].trace.step) > 0
+    stopped = curves["epoch"][curves["changes"] > 0].max()  # the last epoch with a change is that of the last change
+    steps = curves.set_index("epoch")["step"].groupby("epoch").first()
+    assert steps[stopped] >= frame["stabilized_at"].max() > steps.get(stopped - 1, 0)
     summary = result.summary()
     np.testing.assert_allclose(
         summary.loc["RMDA", ("accuracy", "mean")], frame.loc[frame["method"] == "RMDA", "accuracy"].mean()

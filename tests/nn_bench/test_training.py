@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 import torch
 from small_networks import config, images
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import nn
 
 from manifold_id.regularizers import GroupLasso
@@ -96,6 +97,12 @@ def test_a_killed_run_goes_on_bit_for_bit(tmp_path, settings):
             np.testing.assert_array_equal(values, b.to_arrays()[name])
     pd.testing.assert_frame_equal(whole.history, rest.history)
     assert (one / "weights.safetensors").read_bytes() == (two / "weights.safetensors").read_bytes()
+    for folder in (one, two):  # TensorBoard shows each epoch once, also where the run was killed
+        board = EventAccumulator(str(folder / "tensorboard")).Reload()
+        assert "estimator_error" in board.Tags()["scalars"]
+        losses = board.Scalars("train_loss")
+        assert [event.step for event in losses] == list(whole.history["step"])
+        np.testing.assert_allclose([event.value for event in losses], whole.history["train_loss"], rtol=1e-6)
 
 
 def test_a_finished_run_is_read_and_another_config_is_refused(tmp_path):

@@ -5,6 +5,8 @@ import pytest
 
 from convex_bench.theorems.compiled import structure_record, watch_compiled
 from convex_bench.theorems.dichotomy import scaled_rows
+from convex_bench.theorems.instances import INSTANCES
+from convex_bench.theorems.prediction import change_bound
 from convex_bench.theorems.rows import RowOracle, logistic
 from manifold_id.methods import RMDA
 from manifold_id.theory.asymptotic_normality import face_covariance
@@ -13,6 +15,7 @@ from manifold_id.theory.identification_time import example
 from manifold_id.theory.inexact import same_times
 from manifold_id.theory.prediction import prediction, scatter
 from manifold_id.theory.regret import anytime_bound
+from manifold_id.theory.structure_record import LastErrors
 from manifold_id.theory.variance_reduction import Conditions, momentum_plateau
 from manifold_id.theory.wrong_support import Switches, newton, returns
 from manifold_id.tracking import Trace
@@ -38,6 +41,13 @@ def test_scaled_rows_keep_the_solution_and_reach_the_level(level):
     assert (empirical_rate(gradients[:, off], lam) > 0).all() == (level > 1)
 
 
+def test_a_misstated_margin_moves_the_mean_and_keeps_the_noise():
+    gradients = np.array([0.5, -0.9]) + np.array([[-0.4], [0.0], [0.4]])  # margins 0.5 and 0.1 for lam = 1
+    assert empirical_rate(gradients, 1.0) == pytest.approx([0, 1 / 3])
+    assert empirical_rate(gradients, 1.0, 0.5) == pytest.approx([1 / 3, 1 / 3])
+    assert empirical_rate(gradients, 1.0, 2.0) == pytest.approx([0, 1 / 3])
+
+
 def test_a_compiled_record_agrees_with_the_trace():
     rows = logistic(2)
     record = watch_compiled(rows.problem, RMDA(lr=0.1), rows.codes, range(3), 400)
@@ -51,7 +61,8 @@ def test_a_compiled_record_agrees_with_the_trace():
 def departures(rate, steps=2000, seeds=20):
     visits = np.full((2, seeds, 1), steps // 2)
     leaves = np.random.default_rng(0).binomial(visits, rate)
-    return Departures(leaves, visits, np.full(seeds, steps if rate else 0), steps)
+    last = LastErrors(np.full(seeds, steps if rate else 0), np.zeros(seeds))
+    return Departures(leaves, visits, last, steps)
 
 
 @pytest.mark.parametrize("tolerance", [0.0, 0.1])
@@ -111,14 +122,24 @@ def test_times_of_different_laws_are_told_apart():
     assert same_times(exact, {"same": exact, "later": exact + 20}, 500).status == "fails"
 
 
+def test_curvature_and_distance_bound_the_change_of_the_gradient():
+    for problem in (logistic(3, group_size=3), INSTANCES["groups"](0.3, 1)):
+        w = problem.w + np.random.default_rng(0).standard_normal((20, len(problem.w)))
+        change = (problem.gradient(w) + problem.dual).reshape(20, len(problem.codes), -1)
+        assert (np.linalg.norm(change, axis=-1) <= change_bound(problem)(w) * (1 + 1e-9)).all()
+
+
 def test_a_prediction_that_never_comes_is_no_prediction():
+    def last(*steps):
+        return LastErrors(np.array(steps), np.zeros(len(steps)))
+
     left = np.ones((50, 4, 1))
     left[20:, :3] = 0.1
-    verdict = scatter(prediction(left, np.array([0.5]), np.array([20, 10, 5, 50])))
+    verdict = scatter(prediction(left, np.array([0.5]), last(20, 10, 5, 50)))
     assert (verdict.status, verdict.samples) == ("holds", 3)
     assert len(verdict.evidence[0].curves[0].x) == 3
-    assert prediction(left, np.array([0.5]), np.array([21, 10, 5, 50])).status == "fails"
-    assert prediction(left[:10], np.array([0.5]), np.array([3, 3, 3, 3])).status == "inconclusive"
+    assert prediction(left, np.array([0.5]), last(21, 10, 5, 50)).status == "fails"
+    assert prediction(left[:10], np.array([0.5]), last(3, 3, 3, 3)).status == "inconclusive"
 
 
 def test_wrong_switches_must_be_undone():

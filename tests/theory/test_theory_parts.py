@@ -13,8 +13,9 @@ from manifold_id.theory.concentration import concentration, failure_bound
 from manifold_id.theory.curves import limits, share_by_ratio, share_of_runs
 from manifold_id.theory.dichotomy import predicted_rate
 from manifold_id.theory.identification import identification
-from manifold_id.theory.intervals import bootstrap, clopper_pearson, log_slope
-from manifold_id.theory.structure_record import StructureRecord, compare, last_true
+from manifold_id.theory.intervals import bootstrap, clopper_pearson, every, inside, log_slope
+from manifold_id.theory.local_rate import oscillation, svrg_factor, within_bound
+from manifold_id.theory.structure_record import LastErrors, StructureRecord, compare, last_true
 
 
 def test_last_true_counts_from_one_and_is_zero_where_nothing_is_true():
@@ -69,6 +70,32 @@ def test_a_power_law_has_its_exponent_as_slope_and_a_tight_interval():
     assert fit.low == pytest.approx(fit.high) == pytest.approx(-2)
 
 
+def test_an_interval_that_straddles_decides_nothing():
+    assert [inside(i, 0.4, 0.6) for i in ((0.45, 0.55), (0.3, 0.5), (0.5, 0.7), (0.1, 0.3), (0.7, 0.8))] == [
+        True, None, None, False, False,
+    ]  # fmt: skip
+    assert inside((0.95, 1.0), low=0.9) is True and inside((0.8, 1.0), low=0.9) is None
+    assert (every(True, True), every(True, None), every(None, False)) == (True, None, False)
+
+
+def test_a_rate_above_the_bound_fails_for_a_single_seed():
+    steps = np.arange(5.0)
+    distance = np.stack([0.5**steps, 0.7**steps], axis=1)
+    assert within_bound(steps, distance, 0.71).status == "holds"
+    assert within_bound(steps, distance, 0.6).status == "fails"
+    assert within_bound(steps, distance, 1.01).status == "inconclusive"
+    assert svrg_factor(1.0, 0.01, 0.1, 10**13) == pytest.approx(2 / 3)
+
+
+def test_an_oscillation_must_have_the_predicted_period_and_be_overtaken():
+    rho, k = 0.95, np.arange(400)
+    component = rho ** (k / 2) * np.cos(np.arccos(np.sqrt(rho)) * k)
+    assert oscillation(component, rho, (400, 300)).status == "holds"
+    assert oscillation(component, rho, (300, 400)).status == "fails"
+    assert oscillation(component, 0.9, (400, 300)).status == "fails"
+    assert oscillation(component[:50], rho, (400, 300)).status == "inconclusive"
+
+
 @pytest.mark.parametrize("kind", INSTANCES)
 @pytest.mark.parametrize("seed", range(3))
 def test_planted_instances_are_stationary_with_the_margin_asked_for(kind, seed):
@@ -96,7 +123,7 @@ def test_no_samples_and_unmet_assumptions_are_inconclusive():
     assert identification(record, margin=0.3, noise=0.1).status == "holds"
     assert identification(record, margin=0.0, noise=0.1).status == "inconclusive"
     few = np.zeros(10)
-    assert active_set(few, few + 1, few[:0], few[:0], few[:0]).status == "inconclusive"
+    assert active_set(LastErrors(few, few), few + 1, few[:0], few[:0], few[:0]).status == "inconclusive"
 
 
 def test_one_run_that_leaves_late_counts_as_not_identified():
@@ -126,8 +153,8 @@ def test_the_failure_bound_is_the_geometric_sum_of_hoeffdings_bounds():
 def test_late_false_positives_break_the_concentration_bound():
     margins = np.array([0.8, 0.4, 0.2])
     last = np.tile((1 / margins**2).astype(int), (200, 1))
-    assert concentration(last, margins, sigma=0.5, steps=2000).status == "holds"
-    assert concentration(100 * last, margins, sigma=0.5, steps=2000).status == "fails"
+    assert concentration(last, margins, 0.5, 2000, 0 * last[:, 0]).status == "holds"
+    assert concentration(100 * last, margins, 0.5, 2000, 0 * last[:, 0]).status == "fails"
 
 
 def test_the_predicted_rate_is_zero_up_to_the_margin():
