@@ -10,6 +10,7 @@ from convex_bench.theorems.prediction import change_bound
 from convex_bench.theorems.rows import RowOracle, logistic
 from manifold_id.methods import RMDA
 from manifold_id.theory.asymptotic_normality import face_covariance
+from manifold_id.theory.combine import all_hold
 from manifold_id.theory.dichotomy import Departures, dichotomy, empirical_rate
 from manifold_id.theory.identification_time import example
 from manifold_id.theory.inexact import same_times
