@@ -113,7 +113,8 @@ def verify(names: tuple[str, ...], quick: bool, out: str | None, seed: int, list
     """
     from convex_bench.theorems import FULL, QUICK, all_checks
     from convex_bench.theorems import verify as run
-    from convex_bench.theorems.verify import write_json, write_page
+    from convex_bench.theorems.shown import in_short, lines, terminal_table
+    from convex_bench.theorems.verify import write_json
 
     if listing:
         for name, item in all_checks().items():
@@ -121,11 +122,21 @@ def verify(names: tuple[str, ...], quick: bool, out: str | None, seed: int, list
         return
     size = QUICK if quick else FULL
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    outcomes = run(names, size=size, seed=seed, processes=cores, report=lambda o: click.echo(_line(o), err=True))
-    _print_outcomes(outcomes)
+    outcomes = run(names, size=size, seed=seed, processes=cores, report=lambda o: click.echo(in_short(o), err=True))
+    terminal = console()
+    if terminal.is_terminal:
+        terminal.print(terminal_table(outcomes))
+    else:
+        click.echo("\n".join(lines(outcomes)))
+    sound = sum(outcome.sound for outcome in outcomes)
+    click.echo(f"{sound} of {len(outcomes)} theorems hold with a control that fails.")
     if out is not None:
         write_json(outcomes, Path(out) / "verification.json", size=size, seed=seed)
-        write_page(outcomes, Path(out) / "verification.html", size=size, seed=seed)
+        from convex_bench.theorems.page import write_page
+
+        click.echo(f"page: {write_page(outcomes, Path(out) / 'verification.html', size=size, seed=seed)}")
+    elif terminal.is_terminal:
+        click.echo("every part, with figures: --out DIR writes a page")
     if not all(outcome.sound for outcome in outcomes):
         sys.exit(1)
 
@@ -148,31 +159,3 @@ def console(width: int = 160) -> Any:
 
     terminal = Console()
     return terminal if terminal.is_terminal else Console(width=width)
-
-
-def _line(outcome: Any) -> str:
-    word = "ok" if outcome.sound else "NOT OK"
-    statuses = f"{outcome.check.status}, control {outcome.control.status}"
-    return f"{outcome.theorem.name}: {statuses} ({outcome.seconds:.1f} s) {word}"
-
-
-def _print_outcomes(outcomes: list[Any]) -> None:
-    from rich.table import Table
-
-    table = Table(
-        "theorem", "verdict", "evidence", "control", "s", title="Theorems, each with a control that must fail"
-    )
-    for o in outcomes:
-        style = "green" if o.sound else "bold red"
-        control = f"{o.control.status}: {_short(o.control.summary)}"
-        table.add_row(
-            o.theorem.name, f"[{style}]{o.check.status}[/]", _short(o.check.summary), control, f"{o.seconds:.1f}"
-        )
-    terminal = console()
-    terminal.print(table)
-    sound = sum(o.sound for o in outcomes)
-    terminal.print(f"{sound} of {len(outcomes)} theorems hold with a control that fails.")
-
-
-def _short(text: str, width: int = 160) -> str:
-    return text if len(text) <= width else text[: width - 3] + "..."

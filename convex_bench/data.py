@@ -12,7 +12,7 @@ from scipy.sparse import csr_array
 
 from convex_bench import readers
 from convex_bench.registry import REGISTRY, DataSet
-from convex_bench.remote import fetch, find
+from manifold_id.remote import fetch, find
 from manifold_id.validation import unknown_name
 
 Array = np.ndarray

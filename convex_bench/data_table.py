@@ -7,7 +7,7 @@ from rich.table import Table
 from scipy import sparse
 
 from convex_bench.data import datasets, load
-from convex_bench.remote import VARIABLE
+from manifold_id.remote import VARIABLE
 
 
 def data_table() -> Table:

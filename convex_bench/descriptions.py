@@ -10,7 +10,7 @@ from convex_bench.storage import digest
 from manifold_id import __version__
 from manifold_id.methods.base import Method
 
-SCHEMA = 1  # raised whenever the content of stored files changes
+SCHEMA = 2  # raised whenever the content of stored files changes
 
 
 def describe_problem(problem: Problem) -> dict[str, Any]:
@@ -23,6 +23,7 @@ def describe_problem(problem: Problem) -> dict[str, Any]:
         "columns": int(problem.n_features),
         "loss": problem.loss.name,
         "regularizer": repr(problem.penalty),
+        "names": problem.penalty.atom_names,
         "intercept": bool(problem.intercept),
         "code": _source(problem.penalty),
     }

@@ -76,7 +76,7 @@ def figure(problem: Problem, path: RegularizationPath) -> Any:
     """Return the figure of the path: norms of the atoms, number of active ones, margin."""
     form = problem.penalty.separable((problem.n_features, *problem.shape[1:]))
     noun = "atom" if form is None else "entry" if form.atoms == "entries" else "group"
-    return plots.regularization_path(path.frame(), atom_norms(problem, path), noun)
+    return plots.regularization_path(path.frame(), atom_norms(problem, path), noun, problem.penalty.atom_names)
 
 
 def write_report(target: Path, data: str, problem: Problem, path: RegularizationPath, command: str) -> Path:
@@ -87,8 +87,9 @@ def write_report(target: Path, data: str, problem: Problem, path: Regularization
         "certificate, not a point on the way; each was started from the one before.",
     ]
     caption = (
-        "Norms of the atoms that become largest, numbered from 0 (the others in grey), number of active atoms, and the "
-        "margin, against lam / lambda_max, which falls to the right. A cross marks a solution that is not certified."
+        "Norms of the atoms that become largest, by name or numbered from 0 (the others in grey), number of active "
+        "atoms, and the margin, against lam / lambda_max, which falls to the right. A cross marks a solution that is "
+        "not certified."
     )
     sections = [
         Section("Path", pictures=[Picture(figure(problem, path), caption)]),

@@ -12,8 +12,9 @@ from pathlib import Path
 
 from convex_bench import recipes
 from convex_bench.recipes import Loaded
-from convex_bench.remote import DataFile
+from manifold_id.remote import DataFile
 
+PACKED = Path(__file__).parent / "datasets"
 SHA256 = {
     "a9a.bz2": "492b39d646a679f2863b6c7afd6cdde55b13817e8cdbfc3195cbd7e212326271",
     "a9a.groups.txt": "019e0ece3bddfa8726770ce72c663d2d1cbf6b66a8621559a7113dc2e06a0dcc",
@@ -59,7 +60,7 @@ class DataSet:
 
 
 def _packed(*names: str) -> tuple[DataFile, ...]:
-    return tuple(DataFile(name, SHA256[name], packed=True) for name in names)
+    return tuple(DataFile(name, SHA256[name], packed=PACKED) for name in names)
 
 
 def _local(*paths: str) -> tuple[DataFile, ...]:

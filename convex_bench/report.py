@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 import numpy as np
@@ -85,9 +86,10 @@ def describe(facts: dict[str, Any]) -> str:
     """Return one sentence about a problem and its solution."""
     lam = "" if facts["lam"] is None else f", lam = {facts['lam']:.4g}"
     share = "" if facts["lam_ratio"] is None else f" = {facts['lam_ratio']:.3g} lambda_max"
+    names = ": " + shorten(", ".join(facts["active_names"]), 300, placeholder=" ...") if facts["active_names"] else ""
     return (
         f"{facts['rows']:,} rows, {facts['columns']:,} columns, {facts['loss']} loss, {facts['penalty']}{lam}{share}. "
-        f"At the certified solution {facts['active']} of {facts['atoms']} {facts['atom']} are active."
+        f"At the certified solution {facts['active']} of {facts['atoms']} {facts['atom']} are active{names}."
     )
 
 
@@ -95,9 +97,10 @@ def why(facts: dict[str, Any]) -> list[str]:
     """Return sentences that set margin, noise and smallest active norm against each other."""
     said = []
     if facts["tightest_margin"] is not None and facts["tightest_noise"]:
+        name = "" if facts["tightest_name"] is None else f", {facts['tightest_name']},"
         ratio = facts["tightest_noise"] / facts["tightest_margin"] if facts["tightest_margin"] > 0 else np.inf
         said.append(
-            f"Margin: the gradient of the tightest inactive atom may move by {facts['tightest_margin']:.3g} "
+            f"Margin: the gradient of the tightest inactive atom{name} may move by {facts['tightest_margin']:.3g} "
             f"({facts['relative_margin']:.2%} of its threshold) before the atom becomes active. Noise: the gradient of "
             f"one row deviates there by {facts['tightest_noise']:.3g} (root mean square), {ratio:.3g} times the "
             "margin. A method stays on the manifold once the error of its gradient estimate is below the margin: where "
@@ -121,6 +124,7 @@ def certificate_table(solution: Any, facts: dict[str, Any]) -> Table:
         ["largest relative residual", f"{solution.residual.max(initial=0.0):.1e}"],
         [f"active {facts['atom']}", f"{facts['active']} of {facts['atoms']}"],
         ["smallest margin", f"{solution.min_margin:.4g} ({solution.relative_margin:.2%} of its threshold)"],
+        *([] if facts["tightest"] is None else [["tightest atom", solution.name(facts["tightest"])]]),
         ["smallest active norm", f"{solution.smallest_active:.4g}"],
         ["noise of one row's gradient", f"{facts['noise']:.4g}"],
         ["its part on the tightest atom", "" if facts["tightest_noise"] is None else f"{facts['tightest_noise']:.4g}"],
@@ -128,7 +132,7 @@ def certificate_table(solution: Any, facts: dict[str, Any]) -> Table:
         ["Lipschitz constant", f"{solution.lipschitz:.4g}"],
         ["solver", f"{solution.method}, {solution.iterations} steps, {solution.seconds:.3f} s"],
     ]
-    return Table(["certificate", ""], rows, title="Certificate of the ground truth")
+    return Table(["certificate", ""], rows, title="Certificate of the ground truth", words=(0, 1))
 
 
 def _repeat(results: Results) -> Section:
@@ -147,8 +151,8 @@ def _repeat(results: Results) -> Section:
     return Section(
         "How to repeat it",
         tables=[
-            Table(["setting", ""], settings, title="Settings"),
-            Table(["method", "parameters"], methods, title="Methods"),
+            Table(["setting", ""], settings, title="Settings", words=(0, 1)),
+            Table(["method", "parameters"], methods, title="Methods", words=(0, 1)),
             Table(["package", "version"], [[k, v] for k, v in study["versions"].items()], title="Versions"),
         ],
         code=[command],

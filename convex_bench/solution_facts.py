@@ -14,10 +14,10 @@ def solution_facts(problem: Problem, solution: Any) -> dict[str, Any]:
     """Return the facts of a problem and its certified solution as JSON values; None where one does not exist.
 
     rows, columns, loss, penalty (the regularizer's class), lam, lam_ratio = lam / lambda_max; atoms, atom (what they
-    are: entries, groups ...), active, min_margin, relative_margin = min margin / scale over the off atoms,
-    smallest_active; noise = sqrt(E |g_i - E g_i|^2) for a single row i at the solution; tightest = the off atom of the
-    least relative margin, with tightest_noise, the noise of its coordinates alone, to be compared with its margin
-    tightest_margin.
+    are: entries, groups ...), active, active_names (None where atoms have no names), min_margin, relative_margin = min
+    margin / scale over the off atoms, smallest_active; noise = sqrt(E |g_i - E g_i|^2) for a single row i at the
+    solution; tightest = the off atom of the least relative margin, and tightest_name, with tightest_noise, the noise of
+    its coordinates alone, to be compared with its margin tightest_margin.
     """
     margin = np.asarray(solution.margin, dtype=float).reshape(-1)
     codes = np.asarray(solution.codes).reshape(-1)
@@ -32,11 +32,13 @@ def solution_facts(problem: Problem, solution: Any) -> dict[str, Any]:
         "atoms": len(codes),
         "atom": _noun(problem),
         "active": int((codes > 0).sum()),
+        "active_names": None if solution.names is None else solution.names[codes > 0].tolist(),
         "min_margin": _number(solution.min_margin),
         "smallest_active": _number(solution.smallest_active),
         "noise": math.sqrt(float(np.sum(problem.gradient_noise(solution.w)))),
         "relative_margin": None,
         "tightest": None,
+        "tightest_name": None,
         "tightest_margin": None,
         "tightest_noise": None,
     }
@@ -45,6 +47,7 @@ def solution_facts(problem: Problem, solution: Any) -> dict[str, Any]:
     if len(off):
         tightest = int(off[np.argmin(margin[off] / scale[off])])
         facts["tightest"] = tightest
+        facts["tightest_name"] = None if solution.names is None else solution.name(tightest)
         facts["tightest_margin"] = float(margin[tightest])
         facts["relative_margin"] = float(margin[tightest] / scale[tightest])
         facts["tightest_noise"] = _atom_noise(problem, solution.w, tightest)

@@ -23,7 +23,8 @@ def solution_text(data: str, problem: Problem, solution: Solution) -> str:
         ("loss", problem.loss.name + (", with intercept" if problem.intercept else "")),
         ("penalty", facts["penalty"] + _strength(facts)),
     ]
-    noise = f"{facts['noise']:.3g}, of the atom with the smallest margin {_shown(facts['tightest_noise'])}"
+    name = "" if facts["tightest_name"] is None else f" ({facts['tightest_name']})"
+    noise = f"{facts['noise']:.3g}, of the atom with the smallest margin{name} {_shown(facts['tightest_noise'])}"
     head = "\n".join(f"{name:<26}{text}" for name, text in rows)
     return f"{head}\n{solution}\n{'noise of a row gradient':<26}{noise}"
 
@@ -36,6 +37,7 @@ def solution_json(problem: Problem, solution: Solution) -> str:
     record["max_residual"] = float(solution.residual.max(initial=0.0))
     for name in ("residual", "margin", "codes", "w"):
         record[name] = np.asarray(getattr(solution, name))
+    record["names"] = None if solution.names is None else solution.names.tolist()
     return json.dumps(plain(record), indent=1, allow_nan=False)
 
 

@@ -8,7 +8,9 @@ marker of its own, so that figures read in grey as well.
 
 from __future__ import annotations
 
-from typing import Any
+import dataclasses
+from collections.abc import Sequence
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -70,6 +72,11 @@ def _log(ax: Axes, which: str) -> None:
     axis.set_minor_formatter(NullFormatter())
 
 
+def _shares(ax: Axes) -> None:
+    """Let a vertical axis show shares, from 0 to 1."""
+    ax.set_ylim(-0.03, 1.05)
+
+
 def _legend(figure: Figure, *axes: Axes) -> None:
     """Put one legend below the axes, where it hides nothing; a label that several axes have stands there once."""
     entries: dict[str, Any] = {}
@@ -89,13 +96,13 @@ def _legend(figure: Figure, *axes: Axes) -> None:
         )
 
 
-def _draw(ax: Axes, curves: pd.DataFrame, column: str) -> None:
+def _draw(ax: Axes, curves: pd.DataFrame, column: str, clock: str = "step") -> None:
     """Draw median and band of each method; one without any value keeps its colour for the other figures."""
     for i, (method, part) in enumerate(curves.groupby("method", sort=False)):
         known = part[part[column].notna()]
         if known.empty:
             continue
-        steps = known.groupby("step")[column]
+        steps = known.groupby(clock)[column]
         low, middle, high = (steps.quantile(q) for q in (0.05, 0.5, 0.95))
         ax.plot(middle.index, middle, label=str(method), **_style(i), **_marks(i, len(middle)))
         ax.fill_between(low.index, low, high, color=_style(i)["color"], alpha=0.15, linewidth=0)
@@ -120,7 +127,7 @@ def precision_recall(curves: pd.DataFrame) -> Figure:
     for ax, column in zip(axes, columns, strict=True):
         _draw(ax, curves, column)
         _log(ax, "x")
-        ax.set_ylim(-0.03, 1.05)
+        _shares(ax)
     _legend(figure, axes[0])
     return figure
 
@@ -130,7 +137,27 @@ def share(curves: pd.DataFrame, column: str, title: str, ylabel: str) -> Figure:
     figure, (ax,) = _axes(f"{title} ({BAND})", "step", (ylabel,))
     _draw(ax, curves, column)
     _log(ax, "x")
-    ax.set_ylim(-0.03, 1.05)
+    _shares(ax)
+    _legend(figure, ax)
+    return figure
+
+
+def by_epoch(
+    curves: pd.DataFrame,
+    column: str,
+    title: str,
+    ylabel: str,
+    scale: Literal["linear", "share", "count"] = "linear",
+) -> Figure:
+    """Return a column of network runs against the column `epoch`; shares from 0 to 1, counts from 0 to thousands."""
+    figure, (ax,) = _axes(f"{title} ({BAND})", "epoch", (ylabel,))
+    _draw(ax, curves, column, "epoch")
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    if scale == "share":
+        _shares(ax)
+    elif scale == "count":  # from none to thousands
+        ax.set_yscale("symlog", linthresh=1)
+        ax.set_ylim(bottom=0)
     _legend(figure, ax)
     return figure
 
@@ -153,7 +180,7 @@ def identification(runs: pd.DataFrame) -> Figure:
         ax.fill_between(x, low, high, step="post", color=_style(i)["color"], alpha=0.13, linewidth=0)
     _log(ax, "x")
     ax.set_xlim(start, horizon)
-    ax.set_ylim(-0.03, 1.05)
+    _shares(ax)
     _legend(figure, ax)
     return figure
 
@@ -176,7 +203,8 @@ def decay(curves: pd.DataFrame, column: str, title: str, ylabel: str, level: tup
 def evidence(*panels: Evidence) -> Figure:
     """Return the figure of evidence of a theorem: curves as lines or points with their bands, on the scales it names.
 
-    Several panels stand side by side, a check beside its control for instance. Points with limits get error bars.
+    Several panels stand side by side, a check beside its control for instance. Points with limits get error bars. On a
+    logarithmic vertical axis a curve ends where it has reached zero or rounding (1e-17).
     """
     if not panels:
         raise ValueError("panels=() is empty: give at least one Evidence")
@@ -187,8 +215,12 @@ def evidence(*panels: Evidence) -> Figure:
         ax.set_xlabel(data.xlabel, fontsize=10)
         _decorate(ax, data.ylabel)
         for i, curve in enumerate(data.curves):
+            if data.yscale == "log":
+                curve = dataclasses.replace(curve, y=np.where(curve.y >= 1e-17, curve.y, np.nan))
             _curve(ax, i, curve)
-        ax.set(xscale=data.xscale, yscale=data.yscale)
+        ax.set(xscale=data.xscale, yscale="log" if data.yscale == "log" else "linear")
+        if data.yscale == "share":
+            _shares(ax)
         for which in (w for w in "xy" if getattr(data, f"{w}scale") == "log"):
             low, high = getattr(ax, f"get_{which}lim")()
             if high > 50 * low:
@@ -219,11 +251,14 @@ def _curve(ax: Axes, i: int, curve: Curve) -> None:
         ax.fill_between(curve.x, *limits, color=colour, alpha=0.15, linewidth=0)
 
 
-def regularization_path(solutions: pd.DataFrame, norms: np.ndarray, noun: str = "group") -> Figure:
+def regularization_path(
+    solutions: pd.DataFrame, norms: np.ndarray, noun: str = "group", names: Sequence[str] | None = None
+) -> Figure:
     """Return norms of atoms, number of active atoms and relative margin against lam / lambda_max, falling to the right.
 
     `solutions` has one row for each lam: ratio, active, margin, status; `norms` is (rows, atoms). The eight atoms that
-    become largest are named, the others grey; a cross marks solutions that are not certified.
+    become largest are named, by `names` or their number, the others grey; a cross marks solutions that are not
+    certified.
     """
     title = "Solutions along the regularization path"
     labels = (f"norm of a {noun}" if noun != "entry" else "|entry|", "active", "margin / threshold")
@@ -237,7 +272,13 @@ def regularization_path(solutions: pd.DataFrame, norms: np.ndarray, noun: str = 
     if len(order) > len(named):
         axes[0].plot(ratio, shown[:, order[len(named) :][:500]], color="#bbbbbb", linewidth=0.6, zorder=1)
     for i, atom in enumerate(named):
-        axes[0].plot(ratio, shown[:, atom], label=f"{noun} {atom}", **_style(i), **_marks(i, len(ratio)))
+        axes[0].plot(
+            ratio,
+            shown[:, atom],
+            label=f"{noun} {atom}" if names is None else names[atom],
+            **_style(i),
+            **_marks(i, len(ratio)),
+        )
     margin, active = solutions["margin"].to_numpy(), solutions["active"].to_numpy()
     axes[1].plot(ratio, active, drawstyle="steps-post", **_style(0))
     axes[2].plot(ratio, np.where(margin > 0, margin, np.nan), marker="o", markersize=3, **_style(0))

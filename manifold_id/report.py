@@ -6,8 +6,8 @@ import io
 import itertools
 import os
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -18,16 +18,21 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from manifold_id.files import write_text
+from manifold_id.formula import mathml
 
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of texts under column names; `note` explains the columns. A notebook shows it as the page does."""
+    """Rows of texts under column names; `note` explains the columns. A notebook shows it as the page does.
+
+    The columns of numbers `words` hold words and stand to the left, the others, numbers, to the right.
+    """
 
     columns: Sequence[str]
     rows: Sequence[Sequence[str]]
     title: str = ""
     note: str = ""
+    words: Collection[int] = (0,)
 
     def _repr_html_(self) -> str:
         return _environment().get_template("table.html").render(table=self)
@@ -43,26 +48,33 @@ class Picture:
 
 @dataclass(frozen=True)
 class Section:
-    """A heading with paragraphs, tables, figures and blocks of code, in this order."""
+    """A heading with formulas (LaTeX), paragraphs, tables, figures and blocks of code, in this order.
+
+    `short` is its name among the links at the head of the page, where the title is too long.
+    """
 
     title: str
     text: Sequence[str] = ()
     tables: Sequence[Table] = ()
     pictures: Sequence[Picture] = ()
-    code: Sequence[str] = field(default=())
+    code: Sequence[str] = ()
+    formulas: Sequence[str] = ()
+    short: str = ""
 
 
 def write(path: str | os.PathLike[str], title: str, summary: Sequence[str], sections: Sequence[Section]) -> Path:
     """Write the page and return its path; the file is whole or not written at all.
 
-    The same input gives the same bytes. All texts are escaped; figures are SVG inside the page, nothing is loaded from
-    elsewhere.
+    The same input gives the same bytes. All texts are escaped; figures are SVG and formulas MathML inside the page,
+    nothing is loaded from elsewhere. Raises ValueError for a formula that has an unknown command.
     """
     figures = itertools.count()
     parts: list[dict[str, Any]] = [
         {
             "title": section.title,
+            "short": section.short or section.title,
             "anchor": f"s{number}-{re.sub('[^a-z0-9]+', '-', section.title.lower()).strip('-')}",
+            "formulas": [mathml(latex) for latex in section.formulas],
             "text": section.text,
             "tables": section.tables,
             "pictures": [{"svg": _svg(p, f"f{next(figures)}"), "caption": p.caption} for p in section.pictures],

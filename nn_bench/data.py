@@ -14,8 +14,8 @@ import numpy as np
 import torch
 from torch.nn import functional
 
+from manifold_id.remote import DataFile, fetch
 from manifold_id.validation import unknown_name
-from nn_bench.files import ImageFile
 from nn_bench.images import Images
 from nn_bench.planted import PLANTED
 
@@ -28,7 +28,7 @@ Parts = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 @dataclass(frozen=True)
 class _Set:
     read: Callable[[list[Path]], Parts]
-    files: tuple[ImageFile, ...]
+    files: tuple[DataFile, ...]
     classes: int
     mean: tuple[float, ...]
     std: tuple[float, ...]
@@ -61,7 +61,7 @@ def load_images(name: str, quiet: bool = False) -> Images:
     if name in PLANTED:
         return PLANTED[name]().images
     chosen = SETS[name]
-    train, train_labels, test, test_labels = chosen.read([file.fetch(quiet) for file in chosen.files])
+    train, train_labels, test, test_labels = chosen.read([fetch(file, quiet=quiet) for file in chosen.files])
     tensors = [torch.from_numpy(part.copy(order="C")) for part in (train, test)]
     labels = [torch.from_numpy(part.astype(np.int64)) for part in (train_labels, test_labels)]
     return Images(
@@ -126,15 +126,15 @@ def _archive(train: tuple[str, ...], test: str, label_bytes: int) -> Callable[[l
     return read
 
 
-def _idx_files(folder: str, host: str, hashes: tuple[str, str, str, str]) -> tuple[ImageFile, ...]:
+def _idx_files(folder: str, host: str, hashes: tuple[str, str, str, str]) -> tuple[DataFile, ...]:
     names = ("train-images-idx3", "train-labels-idx1", "t10k-images-idx3", "t10k-labels-idx1")
     files = [f"{name}-ubyte.gz" for name in names]
-    return tuple(ImageFile(f"{folder}/{n}", f"md5:{h}", host + n) for n, h in zip(files, hashes, strict=True))
+    return tuple(DataFile(f"{folder}/{n}", None, host + n, f"md5:{h}") for n, h in zip(files, hashes, strict=True))
 
 
-def _subset_files(folder: str, train: str, test: str, hashes: tuple[str, ...]) -> tuple[ImageFile, ...]:
+def _subset_files(folder: str, train: str, test: str, hashes: tuple[str, ...]) -> tuple[DataFile, ...]:
     names = [f"{folder}-{part}-{kind}" for part in (train, test) for kind in ("images.npy.xz", "labels.npy")]
-    return tuple(ImageFile(f"{folder}/{n}", f"sha256:{h}") for n, h in zip(names, hashes, strict=True))
+    return tuple(DataFile(f"{folder}/{n}", h) for n, h in zip(names, hashes, strict=True))
 
 
 _GREY = ((0.1307,), (0.3081,))
@@ -180,10 +180,10 @@ SETS: dict[str, _Set] = {
     "cifar10": _Set(
         _archive(tuple(f"data_batch_{i}.bin" for i in range(1, 6)), "test_batch.bin", 1),
         (
-            ImageFile(
+            DataFile(
                 "cifar10/cifar-10-binary.tar.gz",
-                "md5:c32a1d4ab5d03f1284b67883e8d87530",
-                CIFAR + "cifar-10-binary.tar.gz",
+                url=CIFAR + "cifar-10-binary.tar.gz",
+                url_hash="md5:c32a1d4ab5d03f1284b67883e8d87530",
             ),
         ),
         10,
@@ -194,10 +194,10 @@ SETS: dict[str, _Set] = {
     "cifar100": _Set(
         _archive(("train.bin",), "test.bin", 2),
         (
-            ImageFile(
+            DataFile(
                 "cifar100/cifar-100-binary.tar.gz",
-                "md5:03b5dce01913d631647c71ecec9e9cb8",
-                CIFAR + "cifar-100-binary.tar.gz",
+                url=CIFAR + "cifar-100-binary.tar.gz",
+                url_hash="md5:03b5dce01913d631647c71ecec9e9cb8",
             ),
         ),
         100,

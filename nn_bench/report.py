@@ -5,24 +5,23 @@ from __future__ import annotations
 import platform
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pandas as pd
 
 from manifold_id import __version__
-from manifold_id.plots import precision_recall
+from manifold_id.plots import by_epoch, precision_recall
 from manifold_id.report import Picture, Section, Table, write
 from nn_bench.compare import ComparisonResult
-from nn_bench.figures import by_epoch
 from nn_bench.result import TrainResult
 
-_FIGURES = (
-    ("group_sparsity", "Group sparsity of the parameter", "share of groups that are zero"),
-    ("prox_group_sparsity", "Group sparsity of the proximal point", "share of groups that are zero"),
-    ("changes", "Changes of the parameter's structure", "changes in an epoch"),
-    ("prox_changes", "Changes of the proximal point's structure", "changes in an epoch"),
-    ("accuracy", "Validation accuracy", "accuracy"),
-    ("train_loss", "Training loss", "cross entropy"),
+_FIGURES: tuple[tuple[str, str, str, Literal["linear", "share", "count"]], ...] = (
+    ("group_sparsity", "Group sparsity of the parameter", "share of groups that are zero", "share"),
+    ("prox_group_sparsity", "Group sparsity of the proximal point", "share of groups that are zero", "share"),
+    ("changes", "Changes of the parameter's structure", "changes in an epoch", "count"),
+    ("prox_changes", "Changes of the proximal point's structure", "changes in an epoch", "count"),
+    ("accuracy", "Validation accuracy", "share of images that are right", "linear"),
+    ("train_loss", "Training loss", "cross entropy", "linear"),
 )
 NOTE = (
     "Group sparsity: share of the groups that are exactly zero, of the parameter and (prox) of its proximal point. "
@@ -78,12 +77,13 @@ def write_comparison_report(result: ComparisonResult) -> Path:
         f"{first.epochs} epochs.",
         comparison.tuned_by(),
     ]
+    seeds = ", ".join(map(str, comparison.seeds))
     pictures, agreement = _pictures(result.curves()), result.agreement()
     if len(agreement):
         pictures.append(Picture(precision_recall(agreement), "Active groups of the proximal point against the planted"))
     sections = [
         Section("Comparison", tables=[comparison_table(result)], pictures=pictures),
-        _repeat({name: config.to_dict() for name, config in comparison.methods.items()}),
+        _repeat({name: config.to_dict() | {"seed": seeds} for name, config in comparison.methods.items()}),
     ]
     title = f"Networks: {comparison.name}"
     return write(result.folder / "report.html", title, [text for text in summary if text], sections)
@@ -119,7 +119,11 @@ def _cell(row: pd.Series, column: str) -> str:
 
 
 def _pictures(curves: pd.DataFrame) -> list[Picture]:
-    return [Picture(by_epoch(curves, *figure), figure[1]) for figure in _FIGURES if figure[0] in curves]
+    return [
+        Picture(by_epoch(curves, column, title, label, scale), f"{title}: {label}, against the epoch.")
+        for column, title, label, scale in _FIGURES
+        if column in curves
+    ]
 
 
 def _repeat(configs: dict[str, dict[str, Any]]) -> Section:
@@ -127,7 +131,7 @@ def _repeat(configs: dict[str, dict[str, Any]]) -> Section:
     rows = [[name, *(str(config[name]) for config in configs.values())] for name in names]
     versions = {"manifold-id": __version__, "python": platform.python_version(), "torch": version("torch")}
     tables = [
-        Table(["setting", *configs], rows, title="Settings"),
+        Table(["setting", *configs], rows, title="Settings", words=range(len(configs) + 1)),
         Table(["package", "version"], [[k, v] for k, v in versions.items()], title="Versions"),
     ]
     return Section("How to repeat it", tables=tables)

@@ -197,6 +197,7 @@ def _solution(
         iterations=steps,
         witness=witness,
         intercepted=problem.intercept,
+        names=None if problem.regularizer.atom_names is None else np.array(problem.regularizer.atom_names),
     )
 
 

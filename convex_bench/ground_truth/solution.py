@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from textwrap import shorten
 from typing import Any
 
 import numpy as np
@@ -55,6 +56,7 @@ class Solution:
     seconds, iterations : wall time and Newton (or prox-gradient) steps.
     witness : F at the first solver's own answer where the solver is "cvxpy", else NaN.
     intercepted : whether the last row of w is an intercept.
+    names : (atoms,) str, what the user called the groups; None where atoms have numbers alone, from 0.
     """
 
     w: Array
@@ -76,6 +78,7 @@ class Solution:
     iterations: int = 0
     witness: float = float("nan")
     intercepted: bool = False
+    names: Array | None = None
 
     @property
     def coef(self) -> Array:
@@ -92,10 +95,20 @@ class Solution:
         """The number of active atoms."""
         return int((self.codes > 0).sum())
 
+    def name(self, atom: int) -> str:
+        """Return what an atom is called: its name, or its number."""
+        return str(atom) if self.names is None else str(self.names[atom])
+
     def __repr__(self) -> str:
         worst = float(self.residual.max(initial=0.0))
         atoms = f"{self.active} of {len(self.codes)} atoms"
         return f"<Solution {self.status}: value {self.value:.12g}, {atoms}, residual {worst:.1e}>"
+
+    def _named(self) -> str:
+        """Return ": " and the names of the active atoms, as many as a line holds; nothing where they have none."""
+        if self.names is None or not self.active:
+            return ""
+        return ": " + shorten(", ".join(map(str, self.names[self.codes > 0])), 80, placeholder=" ...")
 
     def __str__(self) -> str:
         """Return a table of two columns."""
@@ -104,7 +117,7 @@ class Solution:
             ("objective", f"{self.value:.15g}"),
             ("duality gap", f"{self.gap:.1e}"),
             ("largest relative residual", f"{self.residual.max(initial=0.0):.1e}"),
-            ("active atoms", f"{self.active} of {len(self.codes)}"),
+            ("active atoms", f"{self.active} of {len(self.codes)}" + self._named()),
             ("smallest margin", f"{self.min_margin:.3g} ({self.relative_margin:.3g} of its scale)"),
             ("smallest active norm", f"{self.smallest_active:.3g}"),
             ("restricted curvature", f"{self.curvature:.3g}"),

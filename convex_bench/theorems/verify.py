@@ -15,8 +15,6 @@ from convex_bench.theorems.check import Size
 from convex_bench.theorems.parallel import Job, Outcome, run_jobs
 from convex_bench.theorems.registry import MODULES, load_check
 
-PICTURES = 4  # of each theorem on the page; the JSON file has the curves of all
-
 
 def verify(
     names: Iterable[str] = (),
@@ -54,32 +52,6 @@ def write_json(outcomes: list[Outcome], path: Path, *, size: Size, seed: int) ->
     }
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(data, indent=1, allow_nan=False) + "\n", encoding="utf-8")
-
-
-def write_page(outcomes: list[Outcome], path: Path, *, size: Size, seed: int) -> Path:
-    """Write the HTML page: the table, then statement, assumptions, evidence and control of each theorem."""
-    from manifold_id.plots import evidence
-    from manifold_id.report import Picture, Section, Table, write
-
-    rows = [(o.theorem.title, o.check.status, o.control.status, f"{o.seconds:.1f}") for o in outcomes]
-    sections = [Section("Verdicts", tables=[Table(("theorem", "check", "control, which must fail", "seconds"), rows)])]
-    for o in outcomes:
-        t, v = o.theorem, o.check
-        named = dict.fromkeys((a.name, f"{a.value:.4g}", "yes" if a.met else "no", a.note) for a in v.assumptions)
-        pictures = [Picture(evidence(e), f"{e.title} ({t.title})") for e in v.evidence[:PICTURES]]
-        text = [
-            t.statement,
-            f"Source. {t.source}",
-            f"Measured. {t.measured}",
-            f"Verdict: {v.status}. {v.summary}. Criterion: {v.criterion}. {v.seeds} seeds, {v.samples} comparisons.",
-            f"Control: {o.control.status}. {t.control} {o.control.summary}.",
-        ]
-        table = Table(("assumption", "value", "met", ""), list(named), "Assumptions as measured")
-        sections.append(Section(f"{t.title} ({t.name})", text, [table] if named else [], pictures, [t.latex]))
-    sound = sum(o.sound for o in outcomes)
-    summary = [f"{sound} of {len(outcomes)} theorems hold with a control that fails ({size.name} size, seed {seed})."]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    return write(path, "Verified theorems", summary, sections)
 
 
 def _plain(value: Any) -> Any:

@@ -41,6 +41,11 @@ class Regularizer(ABC):
     convex: bool = True
     event_ndim: int | None = 1
 
+    @property
+    def atom_names(self) -> tuple[str, ...] | None:
+        """What a user called the atoms, in the order of the codes; None where they have numbers alone, from 0."""
+        return None
+
     @abstractmethod
     def value(self, w: Array) -> Array:
         """Return psi(w), one number for each point of the batch."""

@@ -13,8 +13,19 @@ from manifold_id.regularizers.groupings import Entries, Grouping, Slices
 from manifold_id.validation import integer, real, unknown_name
 
 
+class Labels(tuple[int, ...]):
+    """One label 0 ... G-1 for each feature, and the names that the groups were given; equal to the bare tuple.
+
+    The repr is the tuple's: what a regularizer computes does not depend on the names.
+    """
+
+    names: tuple[str, ...]
+
+
 def parse_groups(groups: Any) -> int | tuple[int, ...] | None:
     """Return `groups` as None, the size of equal contiguous blocks, or one label 0 ... G-1 for each feature.
+
+    Labels are remembered as the groups' names; index lists are named by their number.
 
     Parameters
     ----------
@@ -29,8 +40,8 @@ def parse_groups(groups: Any) -> int | tuple[int, ...] | None:
     ValueError
         For groups that overlap, miss a feature or are empty; for an array of labels that is not 1-D.
     """
-    if groups is None:
-        return None
+    if groups is None or isinstance(groups, Labels):
+        return groups
     if isinstance(groups, Integral) and not isinstance(groups, bool):
         return integer("groups", groups, 1)
     if isinstance(groups, (str, bytes, bool, float)) or not isinstance(groups, Iterable):
@@ -48,17 +59,20 @@ def _is_list(group: Any) -> bool:
     return isinstance(group, Iterable) and not isinstance(group, (str, bytes)) and getattr(group, "ndim", 1) > 0
 
 
-def _from_labels(labels: np.ndarray) -> tuple[int, ...]:
+def _from_labels(labels: np.ndarray) -> Labels:
     if labels.ndim != 1 or labels.size == 0:
         raise ValueError(f"groups has shape {labels.shape}: give a 1-D array with one label for each feature")
     if labels.dtype.kind == "f" and np.all(labels == np.round(labels)):
         labels = labels.astype(np.int64)  # whole numbers, as np.loadtxt reads them
     if labels.dtype.kind not in "iubUS" and not all(isinstance(label, str) for label in labels.tolist()):
         raise TypeError(f"groups has labels of type {labels.dtype}: give integers or strings")
-    return tuple(np.unique(labels, return_inverse=True)[1].reshape(-1).tolist())
+    names, numbers = np.unique(labels, return_inverse=True)
+    parsed = Labels(numbers.reshape(-1).tolist())
+    parsed.names = tuple(map(str, names.tolist()))
+    return parsed
 
 
-def _from_index_lists(groups: list[Any]) -> tuple[int, ...]:
+def _from_index_lists(groups: list[Any]) -> Labels:
     members = []
     for k, group in enumerate(groups):
         if not _is_list(group):
@@ -79,7 +93,7 @@ def _from_index_lists(groups: list[Any]) -> tuple[int, ...]:
         raise ValueError(f"groups miss feature {np.argmin(times)}: every feature needs a group (of one, if need be)")
     labels = np.empty(len(every), dtype=np.int64)
     labels[every] = np.repeat(np.arange(len(members)), [len(m) for m in members])
-    return tuple(labels.tolist())
+    return _from_labels(labels)
 
 
 def parse_weights(weights: Any) -> str | tuple[float, ...] | None:

@@ -74,6 +74,11 @@ class Product(Regularizer):
             return SignedEntries(self.event_ndim)
         return make_grouping(self.groups, self.axis, self.event_ndim)
 
+    @property
+    def atom_names(self) -> tuple[str, ...] | None:
+        """The labels of the groups, where groups were given by labels."""
+        return getattr(self.groups, "names", None)
+
     @cached_property
     def _strengths(self) -> dict[Any, Any]:
         return {}

@@ -99,6 +99,13 @@ class Unpenalized(Regularizer):
         object.__setattr__(self, "event_ndim", self.regularizer.event_ndim)
         object.__setattr__(self, "convex", self.regularizer.convex)
 
+    @property
+    def atom_names(self) -> tuple[str, ...] | None:
+        """The names of the inner atoms, then one for each free row."""
+        inner = self.regularizer.atom_names
+        free = ("intercept",) if self.rows == 1 else tuple(f"free row {k}" for k in range(self.rows))
+        return None if inner is None else inner + free
+
     def _split(self, w: Array) -> tuple[Array, Array]:
         """Return the penalized rows and the free rows of w."""
         axis = w.ndim - (self.event_ndim or w.ndim)

@@ -46,12 +46,12 @@ def active_set(last: LastErrors, bound: Array, slopes: Array, kappa: Array, r_sq
     ratio = observed[positive] / bound[positive]
     order = np.argsort(bound)
     figure = Evidence(
-        "Last false positive",
-        "bound",
-        "observed",
+        "Last false positive of proximal gradient",
+        "bound on the step",
+        "observed step",
         (
             Curve("instances", bound[order], observed[order].astype(float), kind="points"),
-            Curve("equal", bound[order], bound[order]),
+            Curve("observed = bound: none may lie above", bound[order], bound[order]),
         ),
     )
     return decide(

@@ -59,7 +59,7 @@ def face_covariance(samples: Array, projector: Array, predicted: Array, *, margi
     figure = Evidence(
         f"Squared Mahalanobis distances on a face of dimension {rank}",
         "quantile of the chi-square law",
-        "observed",
+        "observed quantile",
         (Curve("seeds", law, squared, kind="points"), Curve("equal", law, law)),
     )
     return decide(

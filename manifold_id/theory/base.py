@@ -13,7 +13,7 @@ Status = Literal["holds", "fails", "inconclusive"]
 
 @dataclass(frozen=True)
 class Theorem:
-    """A published or derived statement.
+    r"""A published or derived statement.
 
     Attributes
     ----------
@@ -22,7 +22,7 @@ class Theorem:
     title
         A few words.
     statement, latex
-        What is claimed, in plain text and in LaTeX.
+        What is claimed, in plain text and in LaTeX, where \qquad parts one formula from the next.
     source
         Where it stands: authors, year, number; "derived here" with the idea of the proof where it is no citation.
     measured
@@ -38,6 +38,11 @@ class Theorem:
     source: str
     measured: str
     control: str
+
+    @property
+    def formulas(self) -> list[str]:
+        """The formulas of `latex`."""
+        return [formula.strip() for formula in self.latex.split(r"\qquad")]
 
 
 @dataclass(frozen=True)
@@ -71,7 +76,16 @@ class Evidence:
     ylabel: str
     curves: tuple[Curve, ...]
     xscale: Literal["linear", "log"] = "linear"
-    yscale: Literal["linear", "log"] = "linear"
+    yscale: Literal["linear", "log", "share"] = "linear"  # share: linear, from 0 to 1
+
+
+@dataclass(frozen=True)
+class Part:
+    """One part of a verdict of several: its name, and what came out of it alone."""
+
+    name: str
+    status: Status
+    summary: str
 
 
 @dataclass(frozen=True)
@@ -91,6 +105,8 @@ class Verdict:
         The rule, fixed before the runs: "0 violations", "slope in [-2.3, -1.7]", ...
     seeds, samples
         Independent seeds, and how many single comparisons went in.
+    parts
+        What each part came to, where there are several; the summary has them all.
     """
 
     status: Status
@@ -103,6 +119,16 @@ class Verdict:
     assumptions: tuple[Assumption, ...] = ()
     evidence: tuple[Evidence, ...] = ()
     figures: dict[str, float] = field(default_factory=dict)  # further numbers, by name
+    parts: tuple[Part, ...] = ()
+
+    @property
+    def brief(self) -> str:
+        """The summary of the part that decides, the first with the verdict's status, and how many others there are."""
+        if not self.parts:
+            return self.summary
+        part = next((part for part in self.parts if part.status == self.status), self.parts[0])
+        others = len(self.parts) - 1
+        return f"{part.name}: {part.summary}" + (f" (+{others} part{'s' * (others > 1)})" if others else "")
 
 
 def decide(

@@ -47,11 +47,11 @@ def certificates(
     k = np.arange(len(zero), dtype=float)
     figure = Evidence(
         "Certified atoms",
-        "point",
-        "atoms",
+        "iterate",
+        "certified atoms",
         (
-            Curve("zero, strong convexity", k, strong_zero.sum(axis=1).astype(float)),
-            Curve("zero, gap", k, gap_zero.sum(axis=1).astype(float)),
+            Curve("zero, by strong convexity", k, strong_zero.sum(axis=1).astype(float)),
+            Curve("zero, by the gap", k, gap_zero.sum(axis=1).astype(float)),
             Curve("nonzero", k, strong_active.sum(axis=1).astype(float)),
         ),
     )

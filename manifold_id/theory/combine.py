@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from manifold_id.theory.base import Status, Verdict
+from manifold_id.theory.base import Part, Status, Verdict
 
 
 def all_hold(*parts: tuple[str, Verdict]) -> Verdict:
@@ -28,6 +28,7 @@ def _merge(parts: tuple[tuple[str, Verdict], ...], order: tuple[Status, ...]) ->
         decisive,
         status=status,
         summary="; ".join(f"{name}: {v.summary}" for name, v in parts),
+        parts=tuple(Part(name, v.status, v.summary) for name, v in parts),
         criterion="; ".join(dict.fromkeys(v.criterion for _, v in parts)),
         seeds=max(v.seeds for _, v in parts),
         samples=sum(v.samples for _, v in parts),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from manifold_id.statistics import Estimate
 from manifold_id.theory.base import Assumption, Curve, Evidence, Theorem, Verdict, decide
 from manifold_id.theory.intervals import bootstrap, clopper_pearson, every, inside, log_slope
 from manifold_id.theory.structure_record import LastErrors
@@ -18,7 +19,7 @@ CONCENTRATION = Theorem(
     "atoms Z, then with k = (4/9)(a^2/sigma^2) T/(T+1): P(no false positive at any t >= T) >= 1 - 2 |Z| exp(-k "
     "T) / (1 - exp(-k)).",
     latex=r"\Pr(\exists t\ge T:\ "
-    r"z_{t,Z}\ne0)\le\frac{2|Z|e^{-kT}}{1-e^{-k}},\qquadk=\frac49\,\frac{a^2}{\sigma^2}\,\frac{T}{T+1}",
+    r"z_{t,Z}\ne0)\le\frac{2|Z|e^{-kT}}{1-e^{-k}},\qquad k=\frac49\,\frac{a^2}{\sigma^2}\,\frac{T}{T+1}",
     source="Derived: alpha_t >= (2/3) eta t^{3/2} and sum s^2 = eta^2 t (t+1)/2, Hoeffding's inequality at "
     "each t, and a geometric sum over t >= T (k grows with T, so that k at T bounds the later ones).",
     measured="A quadratic with separable curvature started at zero on Z: there the bias is exactly 0 as long as "
@@ -37,6 +38,16 @@ def failure_bound(t: Array, margin: float, sigma: float, atoms: int = 1) -> Arra
     """Return the bound on P(a false positive at some step >= t), at most 1."""
     k = (4 / 9) * (margin / sigma) ** 2 * t / (t + 1)
     return np.minimum(2 * atoms * np.exp(-k * t) / -np.expm1(-k), 1.0)
+
+
+def _late(last: Array, index: Array) -> Array:
+    """Return the 90 % quantile of the last false positives of the runs `index`, at least 1 for logarithms."""
+    return np.maximum(np.quantile(last[index], 0.9, axis=0), 1.0)
+
+
+def _interval(last: Array) -> Estimate:
+    """Return the same of all runs of one atom, with its 95 % bootstrap interval."""
+    return bootstrap(lambda index: float(_late(last, index)), len(last), confidence=0.95)
 
 
 def concentration(
@@ -72,11 +83,11 @@ def concentration(
             worst, tested, excess = max(worst, low - level), tested + 1, excess + int(low > level)
 
     def slope(index: Array) -> float:
-        return log_slope(margins, np.maximum(np.quantile(last[index], 0.9, axis=0), 1.0))
+        return log_slope(margins, _late(last, index))
 
     fit = bootstrap(slope, seeds)
     passed = every(excess == 0, inside((fit.low, fit.high), *SLOPE))
-    q90 = np.quantile(last, 0.9, axis=0)
+    late, low, high = np.array([_interval(of_atom) for of_atom in last.T]).T
     bound_step = np.array(
         [
             np.nan if (b := failure_bound(grid, float(m), sigma))[-1] > 0.1 else grid[np.argmax(b <= 0.1)]
@@ -87,7 +98,10 @@ def concentration(
         "Last false positive",
         "margin",
         "step",
-        (Curve("observed, 90 % quantile", margins, q90, kind="points"), Curve("bound at 10 %", margins, bound_step)),
+        (
+            Curve("90 % quantile of seeds, 95 % interval", margins, late, low, high, "points"),
+            Curve("bound at 10 %", margins, bound_step),
+        ),
         "log",
         "log",
     )

@@ -15,7 +15,8 @@ DUAL_AVERAGING = Theorem(
     "(beta_t/alpha_t)(z_t - w_0) lies in d psi(z_t); an atom i has z_{t,i} = w*_i iff -V_{t,i}/alpha_t + "
     "(beta_t/alpha_t)(w_{0,i} - w*_i) lies in d psi_i(w*_i); and if z_t converges with V_t/alpha_t - grad f(z_t) "
     "-> 0 and beta_t/alpha_t -> 0, its limit is stationary.",
-    latex=r"-\tfrac{V_t}{\alpha_t}-\tfrac{\beta_t}{\alpha_t}(z_t-w_0)\in\partial\psi(z_t),\qquadz_{t,i}=w_i^*\iff-\tfrac{V_{t,i}}{\alpha_t}+\tfrac{\beta_t}{\alpha_t}(w_{0,i}-w_i^*)\in\partial\psi_i(w_i^*)",
+    latex=r"-\tfrac{V_t}{\alpha_t}-\tfrac{\beta_t}{\alpha_t}(z_t-w_0)\in\partial\psi(z_t),\qquad "
+    r"z_{t,i}=w_i^*\iff-\tfrac{V_{t,i}}{\alpha_t}+\tfrac{\beta_t}{\alpha_t}(w_{0,i}-w_i^*)\in\partial\psi_i(w_i^*)",
     source="The first two statements are the optimality condition of the subproblem. The third is stated in "
     "the manner of Huang and Lee (ICLR 2022), Theorem 1 (worded from memory): take limits in the inclusion.",
     measured="The distance of u_t to d psi(z_t), relative to the size of its terms, at every step and seed (for "
@@ -54,12 +55,15 @@ def dual_averaging(
     worst, largest = float(inclusion.max()), float(np.quantile(shrunk, 0.95))
     passed = worst <= ROUNDING and disagreements == 0 and largest <= STATIONARY
     t = np.unique(np.geomspace(1, steps, 80).astype(int))
-    median = np.median(stationarity, axis=1)[t - 1]
+    low, median, high = np.quantile(stationarity[t - 1], [0.05, 0.5, 0.95], axis=1)
     figure = Evidence(
-        "Stationarity residual",
+        "Residual of stationarity",
         "step",
-        "residual",
-        (Curve("median over seeds", t.astype(float), median), Curve("beta / alpha", t.astype(float), ratio[t - 1])),
+        "|z - prox(z - grad f(z))|",
+        (
+            Curve("median, 5-95 % of seeds", t.astype(float), median, low, high),
+            Curve("beta / alpha", t.astype(float), ratio[t - 1]),
+        ),
         "log",
         "log",
     )

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from manifold_id.theory.base import Assumption, Curve, Evidence, Theorem, Verdict, decide
+from manifold_id.theory.base import Assumption, Evidence, Theorem, Verdict, decide
+from manifold_id.theory.curves import share_of_runs
 from manifold_id.theory.intervals import clopper_pearson
 from manifold_id.theory.structure_record import StructureRecord
 
@@ -50,14 +51,15 @@ def identification(record: StructureRecord, margin: float, noise: float) -> Verd
     low, high = clopper_pearson(identified, seeds, 0.9)  # one-sided 95 %
     t = np.unique(np.geomspace(1, steps, 80).astype(int))
     figure = Evidence(
-        "Share of runs with wrong structure",
+        "Runs with wrong structure",
         "step",
-        "share",
+        "share of runs",
         (
-            Curve("false positives", t.astype(float), record.false_positive.mean(axis=1)[t - 1]),
-            Curve("false negatives", t.astype(float), record.false_negative.mean(axis=1)[t - 1]),
+            share_of_runs("false positives", record.false_positive, t),
+            share_of_runs("false negatives", record.false_negative, t),
         ),
         "log",
+        "share",
     )
     return decide(
         low > SHARE,

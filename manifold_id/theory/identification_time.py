@@ -70,7 +70,7 @@ def logarithmic(deltas: Array, last: LastErrors) -> Verdict:
         (slope.low, slope.high),
         times.shape[1],
         times.size,
-        evidence=(_figure(deltas, mean),),
+        evidence=(_figure(deltas, times),),
         figures={"slope in log(1/delta)": float(fit[0]), "R^2": r2.value, **last.figures()},
     )
 
@@ -89,11 +89,12 @@ def power(deltas: Array, last: LastErrors, steps: int) -> Verdict:
         (fit.low, fit.high),
         times.shape[1],
         times.size,
-        evidence=(_figure(deltas, np.median(times, axis=1)),),
+        evidence=(_figure(deltas, times),),
         figures=last.figures(),
     )
 
 
 def _figure(deltas: Array, times: Array) -> Evidence:
-    curve = Curve("observed", deltas, times, kind="points")
+    low, middle, high = np.quantile(times, [0.05, 0.5, 0.95], axis=1)
+    curve = Curve("median, 5-95 % of seeds", deltas, middle, low, high, "points")
     return Evidence("Last false positive against the margin", "margin", "step", (curve,), "log", "log")

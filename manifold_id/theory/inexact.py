@@ -20,7 +20,7 @@ INEXACT = Theorem(
     "eps), accepted when Q_t has not risen and some s_t in dQ_t(W_t) has |s_t| / alpha_t -> 0. If W_t converges "
     "to a nondegenerate point and the inner solver is proximal gradient, W_t lies on the manifold from some step "
     "on.",
-    latex=r"\min_{s\in\partial Q_t(\tilde W^t)}\|s\|/\alpha_t\to0\ \Rightarrow\ \exists T_0\,\forall t\ge "
+    latex=r"\min\limits_{s\in\partial Q_t(\tilde W^t)}\|s\|/\alpha_t\to0\ \Rightarrow\ \exists T_0\,\forall t\ge "
     r"T_0:\ \tilde W^t\in\mathcal M",
     source="RAMDA, NeurIPS 2024, arXiv 2403.14398 (worded from memory); the subproblem and the metric are "
     "those of the authors' code.",

@@ -60,7 +60,7 @@ def local_rate(distance: Array, window: tuple[int, int], rho: float, last: LastE
     figure = Evidence(
         "Distance to the solution",
         "step",
-        "distance",
+        "|x_k - x*|",
         (Curve("forward-backward", k.astype(float), distance[k]), Curve("predicted rate", k.astype(float), line)),
         yscale="log",
     )
@@ -130,5 +130,5 @@ def oscillation(component: Array, rho: float, finished: tuple[int, int]) -> Verd
         error,
         seeds=1,
         samples=len(zeros),
-        evidence=(Evidence("Slowest component after identification", "step", "size", curves, yscale="log"),),
+        evidence=(Evidence("Slowest component after identification", "step", "|component|", curves, yscale="log"),),
     )

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from manifold_id.theory.base import Assumption, Curve, Evidence, Theorem, Verdict, no_violations
+from manifold_id.theory.base import Assumption, Evidence, Theorem, Verdict, no_violations
+from manifold_id.theory.curves import share_by_ratio
 
 Array = np.ndarray
 
@@ -28,14 +29,12 @@ NORMAL_MAP = Theorem(
 def radius(distance: Array, held: Array, *, reach: Array, seeds: int, factor: float = 1.0) -> Verdict:
     """Return the verdict on the radius: distance |u_t - u*|_i and held (samples, atoms), reach = p delta_i (atoms,)."""
     inside = distance <= factor * reach * (1 - 1e-12)
-    edges = np.linspace(0, 3, 31)
-    which = np.digitize(distance / reach, edges) - 1
-    share = np.array([held[which == k].mean() if (which == k).any() else np.nan for k in range(30)])
     figure = Evidence(
-        "Share of steps on the manifold",
-        "|u - u*| / (p delta)",
-        "share",
-        (Curve("observed", (edges[:-1] + edges[1:]) / 2, share, kind="points"),),
+        "Steps that hold an atom",
+        "|u - u*| / (p delta): within the radius up to 1",
+        "share that holds",
+        (share_by_ratio(distance / reach, held),),
+        yscale="share",
     )
     return no_violations(
         int((inside & ~held).sum()),

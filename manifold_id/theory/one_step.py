@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from manifold_id.theory.base import Assumption, Curve, Evidence, Theorem, Verdict, no_violations
+from manifold_id.theory.base import Assumption, Evidence, Theorem, Verdict, no_violations
+from manifold_id.theory.curves import share_by_ratio
 
 Array = np.ndarray
 
@@ -44,14 +45,12 @@ def one_step(left: Array, margin: Array, held: Array, *, seeds: int, margin_fact
     ratio = left / margin
     certified = ratio <= margin_factor * (1 - 1e-12)  # rounding of the left side
     violations = int((certified & ~held).sum())
-    edges = np.linspace(0, 3, 31)
-    which = np.digitize(ratio, edges) - 1
-    share = [float(held[which == k].mean()) if (which == k).any() else np.nan for k in range(30)]
     figure = Evidence(
-        "Share of steps that identify an atom",
-        "left side / margin",
-        "share",
-        (Curve("observed", (edges[:-1] + edges[1:]) / 2, np.array(share), kind="points"),),
+        "Steps that identify an atom",
+        "(distance / a + gradient error) / margin: the certificate holds up to 1",
+        "share that identifies",
+        (share_by_ratio(ratio, held),),
+        yscale="share",
     )
     return no_violations(
         violations,

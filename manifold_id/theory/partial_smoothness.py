@@ -42,13 +42,18 @@ def equivalence(on: Array, residual: Array, distance: Array, margin: float, lips
     violations = int(below.sum() + above.sum())
     both = min(int(on.sum()), int((~on).sum()))
     keep = np.unique(np.linspace(0, len(on) - 1, 500).astype(int))
+    ends = np.array([0.0, min(float(distance[keep].max()), margin / lipschitz)])
     figure = Evidence(
         "Distance of 0 to the subdifferential",
         "|x - x*|",
-        "distance",
-        tuple(
-            Curve(name, distance[keep][m], residual[keep][m], kind="points")
-            for name, m in (("on M", on[keep]), ("off M", ~on[keep]))
+        "dist(0, dF(x))",
+        (
+            *(
+                Curve(name, distance[keep][m], residual[keep][m], kind="points")
+                for name, m in (("on M", on[keep]), ("off M", ~on[keep]))
+            ),
+            Curve("at most this on M", ends, lipschitz * ends),
+            Curve("at least this off M", ends, margin - lipschitz * ends),
         ),
     )
     return decide(

@@ -56,8 +56,8 @@ def prediction(left: Array, margin: Array, last: LastErrors, factor: float = 1.0
     middle = [float(np.median(v)) if known.any() else np.nan for v in (x, y, y / x)]
     figure = Evidence(
         "Step from which the off atoms are right",
-        "predicted from margin and error",
-        "observed",
+        "step predicted from margin and error",
+        "step observed",
         (Curve("seeds", x, y, kind="points"),),
         "log",
         "log",
@@ -78,12 +78,8 @@ def prediction(left: Array, margin: Array, last: LastErrors, factor: float = 1.0
 
 
 def scatter(verdict: Verdict) -> Verdict:
-    """Return a verdict of several parts with their points in one figure, beside the line of equal steps.
-
-    The part that a figure belongs to is the one of its place in the summary's figures.
-    """
-    names = [key.rsplit(": ", 1)[0] for key in verdict.figures if key.endswith("rank correlation")]
-    points = [replace(e.curves[0], label=name) for name, e in zip(names, verdict.evidence, strict=True)]
+    """Return a verdict whose parts have one figure each with all points in one, beside the line of equal steps."""
+    points = [replace(e.curves[0], label=p.name) for p, e in zip(verdict.parts, verdict.evidence, strict=True)]
     low = min(float(min(c.x.min(initial=1e9), c.y.min(initial=1e9))) for c in points)
     ends = np.array([low, max(float(max(c.x.max(initial=1), c.y.max(initial=1))) for c in points)])
     equal = Curve("observed = predicted: none may lie above", ends, ends)

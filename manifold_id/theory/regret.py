@@ -61,11 +61,11 @@ def regret(observed: Array, bound: Array, *, what: str, largest_gradient: float,
     violations = int((observed > limit * (1 + 1e-12)).sum())
     t = np.unique(np.geomspace(1, len(observed), 80).astype(int))
     figure = Evidence(
-        what,
+        f"{what.capitalize()} against its bound",
         "step",
-        "value",
+        what,
         (
-            Curve("largest observed", t.astype(float), np.maximum(observed.max(axis=1), 0)[t - 1]),
+            Curve("largest of the seeds", t.astype(float), np.maximum(observed.max(axis=1), 0)[t - 1]),
             Curve("bound", t.astype(float), limit.max(axis=1)[t - 1]),
         ),
     )

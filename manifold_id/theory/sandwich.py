@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from manifold_id.theory.base import Assumption, Curve, Evidence, Theorem, Verdict, decide
+from manifold_id.theory.base import Assumption, Evidence, Theorem, Verdict, decide
+from manifold_id.theory.curves import share_of_runs
 from manifold_id.theory.intervals import clopper_pearson
 
 Array = np.ndarray
@@ -42,14 +43,12 @@ def sandwich(lower: Array, upper: Array, changes: Array) -> Verdict:
     low, high = int(lower[burn:].sum()), int(upper[burn:].sum())
     t = np.unique(np.geomspace(1, steps, 80).astype(int))
     figure = Evidence(
-        "Share of runs outside the bounds",
+        "Runs outside the bounds",
         "step",
-        "share",
-        (
-            Curve("below", t.astype(float), lower.mean(axis=1)[t - 1]),
-            Curve("above", t.astype(float), upper.mean(axis=1)[t - 1]),
-        ),
+        "share of runs",
+        (share_of_runs("lower bound", lower, t), share_of_runs("upper bound", upper, t)),
         "log",
+        "share",
     )
     samples = lower[burn:].size
     return decide(

@@ -6,6 +6,7 @@ import numpy as np
 from scipy.stats import chi
 
 from manifold_id.theory.base import Assumption, Curve, Evidence, Theorem, Verdict, decide
+from manifold_id.theory.curves import share_of_runs
 from manifold_id.theory.intervals import clopper_pearson, inside
 from manifold_id.theory.structure_record import StructureRecord
 
@@ -82,15 +83,16 @@ def coverage(record: StructureRecord, promised: int, margin: float) -> Verdict:
     low, high = clopper_pearson(covered, record.seeds, 0.9)  # one-sided 95 %
     t = np.unique(np.geomspace(1, record.steps, 80).astype(int))
     figure = Evidence(
-        "Share of runs with wrong support",
+        "Runs with wrong support",
         "step",
-        "share",
+        "share of runs",
         (
-            Curve("false positives", t.astype(float), record.false_positive.mean(axis=1)[t - 1]),
-            Curve("false negatives", t.astype(float), record.false_negative.mean(axis=1)[t - 1]),
-            Curve("K", np.full(2, float(promised)), np.array([0.0, 1.0])),
+            share_of_runs("false positives", record.false_positive, t),
+            share_of_runs("false negatives", record.false_negative, t),
+            Curve("K, from which the support is promised", np.full(2, float(promised)), np.array([0.0, 1.0])),
         ),
         "log",
+        "share",
     )
     return decide(
         inside((low, high), low=PROMISE),

@@ -134,6 +134,7 @@ def error_slope(
         Curve("root mean square, 5-95 % of seeds", x, mean, low, high, kind="points"),
         Curve(f"exponent {sum(interval) / 2:g}", x, law),
     )
+    xlabel = "eta" if "plateau" in what else "step"
     return decide(
         inside((fit.low, fit.high), *interval),
         met,
@@ -143,6 +144,6 @@ def error_slope(
         (fit.low, fit.high),
         errors.shape[1],
         errors.size,
-        evidence=(Evidence(f"Error, {what}", "eta" if "plateau" in what else "step", "error", curves, "log", "log"),),
+        evidence=(Evidence("Error of the estimate", xlabel, "|V_t / alpha_t - grad f(z_t)|", curves, "log", "log"),),
         figures=figures,
     )

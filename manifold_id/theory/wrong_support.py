@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from manifold_id.theory.base import Assumption, Curve, Evidence, Theorem, Verdict, decide, no_violations
+from manifold_id.theory.curves import limits
 from manifold_id.theory.intervals import bootstrap, clopper_pearson, log_slope
 
 Array = np.ndarray
@@ -40,9 +41,8 @@ def falling(steps: Array, wrong: Array) -> Verdict:
         return log_slope(steps[keep], np.maximum(wrong[keep][:, index].mean(axis=1), 0.5 / wrong.shape[1]))
 
     fit = bootstrap(slope, wrong.shape[1])
-    bands = [clopper_pearson(int(row.sum()), len(row), 0.95) for row in wrong]
-    low, high = (np.array(b) for b in zip(*bands, strict=True))
-    curve = Curve("share of seeds", steps.astype(float), share, low, high)
+    low, high = limits(wrong.sum(axis=1), np.full(len(wrong), wrong.shape[1]))
+    curve = Curve("share of seeds, exact 95 % limits", steps.astype(float), share, low, high)
     return decide(
         fit.high <= -0.2,
         (Assumption("steps with wrong runs", int(keep.sum()), int(keep.sum()) >= 5),),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bz2
+import dataclasses
 import functools
 import gzip
 import hashlib
@@ -18,10 +19,12 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from convex_bench import readers, recipes, remote
+from convex_bench import readers, recipes
 from convex_bench.data import datasets, load
+from convex_bench.registry import PACKED as FOLDER
 from convex_bench.registry import REGISTRY, DataSet
-from convex_bench.remote import DataFile
+from manifold_id import remote
+from manifold_id.remote import DataFile
 
 PACKED = ("a9a", "mushrooms", "memset", "colon-cancer", "digits", "breast_cancer")
 LOCAL = os.environ.get("MANIFOLD_ID_DATA", "")
@@ -116,11 +119,11 @@ def test_pairs_of_classes(nowhere):
 
 
 def test_packed_hashes_are_those_of_the_list():
-    listed = dict(reversed(line.split()) for line in (remote.PACKED / "SHA256SUMS").read_text().splitlines())
+    listed = dict(reversed(line.split()) for line in (FOLDER / "SHA256SUMS").read_text().splitlines())
     known = {file.name: file.sha256 for entry in REGISTRY.values() for file in entry.files if file.packed}
     assert listed == known
     for name, digest in listed.items():
-        assert sha((remote.PACKED / name).read_bytes()) == digest
+        assert sha((FOLDER / name).read_bytes()) == digest
 
 
 # --- a local folder
@@ -143,10 +146,10 @@ def test_local_folder_is_used_and_checked(nowhere, monkeypatch):
 
 
 def test_damaged_packed_file_is_refused(nowhere, monkeypatch):
-    monkeypatch.setattr(remote, "PACKED", nowhere)
     (nowhere / "memset-donor-400.csv").write_text("y,Pos.1\n1,a\n")
+    register(monkeypatch, dataclasses.replace(REGISTRY["memset"].files[0], packed=nowhere))
     with pytest.raises(ValueError, match=r"memset-donor-400\.csv has sha256"):
-        load("memset")
+        load("toy")
 
 
 def test_missing_files_say_where_they_were_looked_for(nowhere, monkeypatch):

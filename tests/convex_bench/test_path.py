@@ -104,6 +104,15 @@ def test_figure_names_the_largest_atoms_and_draws_every_lam():
     assert drawn.axes[2].xaxis_inverted()
 
 
+def test_figure_calls_groups_by_their_labels():
+    labels = [f"group {name}" for name in "fedcba" for _ in range(4)]  # numbered in sorted order: the last ones first
+    problem = problem_of(GroupLasso(1.0, groups=labels))
+    path = regularization_path(problem, count=4, min_ratio=0.2)
+    strongest = labels[int(np.argmax(np.abs(path.coefficients[-1])))]
+    named = [line.get_label() for line in figure(problem, path).axes[0].lines]
+    assert strongest in named and set(named) <= set(labels)
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

@@ -14,6 +14,7 @@ import pandas as pd
 import pytest
 
 from convex_bench import Problem, Results, Study, blocks, solve
+from convex_bench.report import write_report
 from manifold_id.methods import RDA, RMDA, Method, ProxSGD, State
 from manifold_id.regularizers import L1, GroupLasso
 
@@ -143,6 +144,26 @@ def test_seeds_by_name(tmp_path):
     assert list(chosen.frame().seed) == [7, 2, 7, 2]
     many = facts(run(make_study(seeds=8), tmp_path / "many"))
     pd.testing.assert_frame_equal(facts(chosen), many[many.seed.isin([2, 7])].reset_index(drop=True), check_exact=True)
+
+
+def test_groups_are_called_by_their_labels(tmp_path):
+    plain = make_problem(lam=0.15)
+    labels = np.repeat(["zip", "age", "job", "city"], 3)  # the planted features are those of "zip"
+    named = plain.with_regularizer(GroupLasso(0.15, groups=labels))
+    results = run(make_study(problems={"plain": plain, "named": named}, seeds=1, steps=40), tmp_path)
+    solution = results.solutions()["named"]
+    active = sorted({label for label, w in zip(labels, solution.w, strict=True) if w})
+    assert solution.names[solution.codes > 0].tolist() == active and "zip" in active
+    assert f"{len(active)} of 4: {', '.join(active)}\n" in str(solution)
+    tightest = results.facts()["named"]["tightest_name"]
+    assert tightest == solution.names[np.argmin(solution.margin)] and tightest not in active
+    page = write_report(results).read_text(encoding="utf-8")
+    assert f"{len(active)} of 4 groups are active: {', '.join(active)}." in page
+    assert f"the tightest inactive atom, {tightest}, may move" in page
+    assert results.solutions()["plain"].names is None and results.facts()["plain"]["active_names"] is None
+    renamed = plain.with_regularizer(GroupLasso(0.15, groups=np.char.upper(labels)))
+    again = run(make_study(problems={"named": renamed}, seeds=1, steps=40), tmp_path)
+    assert again.facts()["named"]["active_names"] == [name.upper() for name in active]
 
 
 def test_load_opens_what_run_returned(tmp_path):

@@ -196,3 +196,27 @@ def test_log_axes_have_powers_of_ten_or_plain_numbers_where_they_are_short():
 def test_pyplot_is_not_imported():
     code = "import sys, manifold_id.plots, manifold_id.report; sys.exit('matplotlib.pyplot' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_shares_are_drawn_from_zero_to_one_and_curves_end_at_zero_on_a_log_axis():
+    x = np.array([1.0, 2.0, 3.0])
+    low = plots.evidence(Evidence("", "x", "share", (Curve("c", x, x / 100),), yscale="share")).axes[0]
+    assert low.get_ylim()[0] <= 0 and low.get_ylim()[1] >= 1
+    falling = Curve("c", x, np.array([1.0, 1e-9, 0.0]))
+    ended = plots.evidence(Evidence("", "x", "distance", (falling,), yscale="log")).axes[0]
+    np.testing.assert_array_equal(line(ended, "c").get_ydata(), [1.0, 1e-9, np.nan])
+    assert ended.get_ylim()[0] > 1e-11
+
+
+def test_network_runs_are_drawn_by_epoch():
+    data = curves().rename(columns={"step": "epoch"})
+    (ax,) = plots.by_epoch(data, "recall", "Recall", "share of groups", "share").axes
+    assert (ax.get_xlabel(), ax.get_ylabel(), ax.get_xscale()) == ("epoch", "share of groups", "linear")
+    assert ax.get_ylim()[0] <= 0 and ax.get_ylim()[1] >= 1
+    assert all(tick == int(tick) for tick in ax.get_xticks())
+    for method in METHODS:
+        expected = data[data["method"] == method].groupby("epoch")["recall"].median()
+        np.testing.assert_allclose(line(ax, method).get_ydata(), expected)
+        assert line(ax, method).get_marker() not in ("", "None", None)
+    counted = plots.by_epoch(data, "active", "Changes", "changes in an epoch", "count").axes[0]
+    assert counted.get_yscale() == "symlog" and counted.get_ylim()[0] == 0

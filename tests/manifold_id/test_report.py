@@ -128,6 +128,14 @@ def test_page_is_whole_or_not_written(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["report.html"]
 
 
+def test_columns_of_words_stand_to_the_left_and_long_ones_are_wrapped():
+    table = Table(["name", "value", "note"], [["a", "1", "short"], ["b", "2", "long " * 20]], words=(0, 2))
+    classes = re.findall(r"<t[hd]([^>]*)>", table._repr_html_())
+    words, long = ' class="words"', ' class="words long"'
+    heads = [' scope="col"' + word for word in (words, "", words)]
+    assert classes[1:] == [*heads, words, "", words, words, "", long]  # the first is <thead>
+
+
 def test_a_notebook_shows_a_table_as_the_page_does(tmp_path):
     (table,) = sections()[0].tables
     shown = table._repr_html_()

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 
+from manifold_id.remote import DataFile, fetch, find
 from nn_bench.config import TrainConfig
 from nn_bench.data import SETS, _read_idx, load_images
-from nn_bench.files import ImageFile
 from nn_bench.images import augmented
 from nn_bench.models import MODELS, build_model
 
@@ -84,7 +84,7 @@ def test_digits_are_normalized_and_divided():
 
 
 def test_files_of_the_data_folder_are_read_where_there_is_one():
-    if any(file.local() is None for file in SETS["fashion-mnist"].files):
+    if any(find(file) is None for file in SETS["fashion-mnist"].files):
         pytest.skip("needs the files of Fashion-MNIST in MANIFOLD_ID_DATA")
     images = load_images("fashion-mnist")
     assert images.train.shape == (60000, 1, 28, 28) and images.test.shape == (10000, 1, 28, 28)
@@ -94,13 +94,13 @@ def test_files_of_the_data_folder_are_read_where_there_is_one():
 def test_a_damaged_file_and_a_missing_one_are_named(tmp_path, monkeypatch):
     monkeypatch.setenv("MANIFOLD_ID_DATA", str(tmp_path))
     (tmp_path / "x.bin").write_bytes(b"1")
-    with pytest.raises(ValueError, match="replace the damaged file"):
-        ImageFile("x.bin", "md5:00").fetch()
+    with pytest.raises(ValueError, match="the file is damaged or another version, replace it"):
+        fetch(DataFile("x.bin", url_hash="md5:00"))
     with pytest.raises(FileNotFoundError, match=r"put y\.bin into a folder"):
-        ImageFile("y.bin", "md5:00").fetch()
+        fetch(DataFile("y.bin", url_hash="md5:00"))
     monkeypatch.setenv("MANIFOLD_ID_DATA", str(tmp_path / "none"))
     with pytest.raises(FileNotFoundError, match="is not a folder"):
-        ImageFile("y.bin", "md5:00").fetch()
+        fetch(DataFile("y.bin", url_hash="md5:00"))
 
 
 def test_idx_files_are_read(tmp_path):

@@ -1,10 +1,25 @@
 """What the constructors of the regularizers accept and refuse: groups, axes, weights, strengths, shapes."""
 
+import copy
+import pickle
+
 import numpy as np
 import pytest
 import torch
 
-from manifold_id.regularizers import L0, L1, MCP, SCAD, ElasticNet, GroupLasso, LHalf, NonnegativeL1, NuclearNorm
+from manifold_id.regularizers import (
+    L0,
+    L1,
+    MCP,
+    SCAD,
+    ElasticNet,
+    GroupLasso,
+    LHalf,
+    NonnegativeL1,
+    NuclearNorm,
+    SparseGroupLasso,
+    Unpenalized,
+)
 
 
 @pytest.mark.parametrize(
@@ -28,6 +43,29 @@ def test_groups_have_one_form(groups):
     regularizer = GroupLasso(0.5, groups=groups)
     assert regularizer.groups == (0, 1, 1, 0, 2, 2)
     assert regularizer == GroupLasso(0.5, groups=(0, 1, 1, 0, 2, 2))
+
+
+@pytest.mark.parametrize(
+    ("groups", "names"),
+    [
+        (["job", "age", "age", "job", "zip"], ("age", "job", "zip")),
+        (np.array(["job", "age", "age", "job", "zip"]), ("age", "job", "zip")),
+        ([30, 7, 7, 30, 100], ("7", "30", "100")),
+        (np.array([3.0, 1.0, 1.0, 3.0, 4.0]), ("1", "3", "4")),
+        ([[0, 3], [1, 2], [4]], ("0", "1", "2")),
+        (1, None),
+    ],
+)
+def test_labels_are_the_names_of_the_atoms_and_change_nothing_else(groups, names):
+    regularizer = GroupLasso(0.5, groups=groups)
+    changed = (regularizer.with_lam(0.1), pickle.loads(pickle.dumps(regularizer)), copy.deepcopy(regularizer))
+    assert [r.atom_names for r in (regularizer, *changed)] == [names] * 4
+    assert Unpenalized(regularizer).atom_names == (None if names is None else (*names, "intercept"))
+    assert MCP(0.5, groups=groups).atom_names == names
+    assert SparseGroupLasso(0.5, groups=groups).atom_names is None  # its atoms are the entries
+    if names is not None:
+        bare = GroupLasso(0.5, groups=tuple(regularizer.groups))
+        assert regularizer == bare and hash(regularizer) == hash(bare) and repr(regularizer) == repr(bare)
 
 
 def test_equal_forms_of_blocks_agree():

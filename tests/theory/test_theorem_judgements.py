@@ -10,6 +10,7 @@ from convex_bench.theorems.prediction import change_bound
 from convex_bench.theorems.rows import RowOracle, logistic
 from manifold_id.methods import RMDA
 from manifold_id.theory.asymptotic_normality import face_covariance
+from manifold_id.theory.combine import all_hold
 from manifold_id.theory.dichotomy import Departures, dichotomy, empirical_rate
 from manifold_id.theory.identification_time import example
 from manifold_id.theory.inexact import same_times
@@ -135,7 +136,7 @@ def test_a_prediction_that_never_comes_is_no_prediction():
 
     left = np.ones((50, 4, 1))
     left[20:, :3] = 0.1
-    verdict = scatter(prediction(left, np.array([0.5]), last(20, 10, 5, 50)))
+    verdict = scatter(all_hold(("seeds", prediction(left, np.array([0.5]), last(20, 10, 5, 50)))))
     assert (verdict.status, verdict.samples) == ("holds", 3)
     assert len(verdict.evidence[0].curves[0].x) == 3
     assert prediction(left, np.array([0.5]), last(21, 10, 5, 50)).status == "fails"

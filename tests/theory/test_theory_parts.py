@@ -10,6 +10,7 @@ from manifold_id.theory.active_set import active_set
 from manifold_id.theory.base import no_violations
 from manifold_id.theory.combine import all_fail, all_hold
 from manifold_id.theory.concentration import concentration, failure_bound
+from manifold_id.theory.curves import limits, share_by_ratio, share_of_runs
 from manifold_id.theory.dichotomy import predicted_rate
 from manifold_id.theory.identification import identification
 from manifold_id.theory.intervals import bootstrap, clopper_pearson, every, inside, log_slope
@@ -34,6 +35,32 @@ def test_clopper_pearson_agrees_with_the_closed_forms_at_the_ends():
     assert clopper_pearson(0, 10, 0.95) == pytest.approx((0, 1 - 0.025**0.1))
     assert clopper_pearson(10, 10, 0.95) == pytest.approx((0.025**0.1, 1))
     assert clopper_pearson(0, 0) == (0.0, 1.0)
+
+
+def test_limits_are_those_of_each_proportion_alone():
+    successes, trials = np.array([0, 3, 10, 3, 0]), np.array([10, 5, 10, 5, 0])
+    low, high = limits(successes, trials)
+    expected = [clopper_pearson(k, n, 0.95) for k, n in zip(successes, trials, strict=True)]
+    np.testing.assert_array_equal(np.transpose([low, high]), expected)
+
+
+def test_the_share_of_runs_has_limits_at_every_step():
+    flags = np.zeros((6, 20), bool)
+    flags[:3, :5] = True
+    curve = share_of_runs("wrong", flags, np.array([1, 3, 4]))
+    assert curve.x.tolist() == [1, 3, 4] and curve.y.tolist() == [0.25, 0.25, 0]
+    assert list(zip(curve.low, curve.high, strict=True)) == [clopper_pearson(k, 20, 0.95) for k in (5, 5, 0)]
+
+
+def test_samples_are_shared_out_to_bins_and_empty_bins_left_out():
+    ratio = np.array([[0.05, 0.0], [0.99, 1.05], [1.0, 2.999], [3.0, 7.0]])
+    curve = share_by_ratio(ratio, np.array([[True, False], [True, True], [False, False], [True, True]]))
+    assert curve.kind == "points"
+    assert curve.x == pytest.approx([0.05, 0.95, 1.05, 2.95])
+    assert curve.y == pytest.approx([0.5, 1, 0.5, 0])
+    assert list(zip(curve.low, curve.high, strict=True)) == [
+        clopper_pearson(k, n, 0.95) for k, n in ((1, 2), (1, 1), (1, 2), (0, 1))
+    ]
 
 
 def test_a_power_law_has_its_exponent_as_slope_and_a_tight_interval():

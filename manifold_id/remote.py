@@ -1,4 +1,4 @@
-"""Where a data file lies: packed with the project, in the folder MANIFOLD_ID_DATA, in the cache, or at its host.
+"""Where a data file lies: packed with a package, in the folder MANIFOLD_ID_DATA, in the cache, or at its host.
 
 Every file whose SHA-256 (or the MD5 its host publishes) is known is checked against it, wherever it lies. A download
 without a known hash is trusted on first use: its SHA-256 is written beside it and checked from then on.
@@ -15,18 +15,20 @@ from pathlib import Path
 from typing import Any
 
 VARIABLE = "MANIFOLD_ID_DATA"
-PACKED = Path(__file__).parent / "datasets"
 
 
 @dataclass(frozen=True)
 class DataFile:
-    """One file: `path` in the data folder and its SHA-256 where known; its `url` and the hash of what lies there."""
+    """One file: `path` in the data folder and its SHA-256 where known; its `url` and the hash of what lies there.
+
+    `packed` is the folder of a package that holds it, None where none does.
+    """
 
     path: str
     sha256: str | None = None
     url: str | None = None
     url_hash: str | None = None  # "sha256:..." or "md5:..."
-    packed: bool = False
+    packed: Path | None = None
 
     @property
     def name(self) -> str:
@@ -77,8 +79,8 @@ def check_hash(path: Path, known: str | None) -> Path:
             found = hashlib.file_digest(stream, kind).hexdigest()
         if found != expected:
             raise ValueError(
-                f"{path} has {kind} {found}, but {expected} is expected: the file is damaged or another version; "
-                "replace it, or load it by its path"
+                f"{path} has {kind} {found}, but {expected} is expected: the file is damaged or another version, "
+                "replace it"
             )
     return path
 
@@ -86,12 +88,12 @@ def check_hash(path: Path, known: str | None) -> Path:
 def find(file: DataFile) -> tuple[Path, str | None, str] | None:
     """Return (path, known hash, "packed" | "local" | "cached") of a file on this machine, or None."""
     sha256 = f"sha256:{file.sha256}" if file.sha256 else None
-    if file.packed:
-        return PACKED / file.name, sha256, "packed"
+    if file.packed is not None:
+        return file.packed / file.name, sha256, "packed"
     folder = data_folder()
     if folder is not None:
         if (folder / file.path).is_file():
-            return folder / file.path, sha256, "local"
+            return folder / file.path, sha256 or (file.url_hash if file.name == file.remote_name else None), "local"
         other = (folder / file.path).with_name(file.remote_name)
         if file.url and other.is_file():
             return other, file.url_hash, "local"

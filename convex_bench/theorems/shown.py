@@ -1,0 +1,45 @@
+"""Outcomes as text: a table for a terminal, and lines that leave nothing out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from rich.table import Table
+from rich.text import Text
+
+from convex_bench.theorems.parallel import Outcome
+from manifold_id.theory.base import Verdict
+
+
+def in_short(outcome: Outcome) -> str:
+    """Return one line: the name, what check and control came to, the seconds, and whether that is as it must be."""
+    word = "ok" if outcome.sound else "NOT OK"
+    statuses = f"{outcome.check.status}, control {outcome.control.status}"
+    return f"{outcome.theorem.name}: {statuses} ({outcome.seconds:.1f} s) {word}"
+
+
+def terminal_table(outcomes: Sequence[Outcome]) -> Table:
+    """Return the table: of a verdict with several parts it has the one that decides."""
+    table = Table(title="Theorems, each with a control that must fail", title_justify="left")
+    for name in ("theorem", "verdict", "evidence"):
+        table.add_column(name, no_wrap=name != "evidence")
+    table.add_column("s", justify="right")
+    for o in outcomes:
+        style = "green" if o.sound else "bold red"
+        first = (o.theorem.name, Text(o.check.status, style), Text(o.check.brief), f"{o.seconds:.1f}")
+        table.add_row(*first)
+        table.add_row("", Text(f"control {o.control.status}", style), Text(o.control.brief), "", end_section=True)
+    return table
+
+
+def lines(outcomes: Sequence[Outcome]) -> Iterator[str]:
+    """Yield each theorem's line, and below it one for every part of its check and its control."""
+    for outcome in outcomes:
+        yield in_short(outcome)
+        yield from (f"  check: {text}" for text in _parts(outcome.check))
+        yield from (f"  control: {text}" for text in _parts(outcome.control))
+
+
+def _parts(verdict: Verdict) -> list[str]:
+    parts = [f"{part.status}: {part.name}: {part.summary}" for part in verdict.parts]
+    return parts or [f"{verdict.status}: {verdict.summary}"]
