@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
@@ -11,7 +12,7 @@ from torch import Tensor
 
 from manifold_id.optim import foreach
 from manifold_id.optim.checks import HALF, check_common, check_names, check_parameters
-from manifold_id.optim.fused import FusedStep, supports
+from manifold_id.optim.fused import FusedStep, pays, supports
 from manifold_id.optim.saved import check_regularizers, restore_tensors, written
 from manifold_id.optim.shown import Shown
 from manifold_id.optim.step import Slot, Step, proximal
@@ -153,7 +154,9 @@ class ProximalOptimizer(Shown):
     def _gradient(self, p: Tensor, w: Tensor, group: dict[str, Any]) -> Tensor:
         """Return p's gradient as the formulas want it, for the iterate w: dtype, sign, weight decay."""
         assert p.grad is not None
-        g = p.grad.detach().to(w.dtype)
+        g = p.grad.detach()
+        if g.dtype != w.dtype:
+            g = g.to(w.dtype)
         if group["maximize"]:
             g = -g
         if group["weight_decay"] and self._couples_weight_decay:
@@ -166,14 +169,16 @@ class ProximalOptimizer(Shown):
         """Compute the step for parameters with the same numbers: compiled, over lists, or one by one."""
         choice, fused = group["foreach"], group["fused"]
         if device.type == "cpu" and fused is not False and choice is None and self._fuses:
-            able = [slot for slot in slots if supports(slot.w, group["regularizer"])]
-            if able:
+            psi = group["regularizer"]
+            able = [supports(slot.w, psi) and (fused is True or pays(slot.w, psi)) for slot in slots]
+            chosen = list(itertools.compress(slots, able))
+            if chosen:
                 if self._runner is None:
                     self._runner = FusedStep()
-                self._runner.run(self, group, step, able)
-                for slot in able:  # autograd must see that the kernels changed the parameter
-                    torch.autograd.graph.increment_version(slot.w)
-            slots = [slot for slot in slots if not supports(slot.w, group["regularizer"])]
+                self._runner.run(self, group, step, chosen)
+                # autograd must see that the kernels changed the parameters
+                torch.autograd.graph.increment_version([slot.w for slot in chosen])
+            slots = [slot for slot, done in zip(slots, able, strict=True) if not done]
         if choice is False or any(type(slot.w) not in (Tensor, torch.nn.Parameter) for slot in slots):
             for slot in slots:
                 self._single(group, step, slot)
