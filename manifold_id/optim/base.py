@@ -13,7 +13,7 @@ from torch import Tensor
 from manifold_id.optim import foreach
 from manifold_id.optim.checks import HALF, check_common, check_names, check_parameters
 from manifold_id.optim.fused import FusedStep, pays, supports
-from manifold_id.optim.saved import check_regularizers, restore_tensors, written
+from manifold_id.optim.saved import check_regularizers, check_shapes, check_state, restore_tensors, written
 from manifold_id.optim.shown import Shown
 from manifold_id.optim.step import Slot, Step, proximal
 from manifold_id.regularizers.base import Regularizer
@@ -128,13 +128,23 @@ class ProximalOptimizer(Shown):
                     p.copy_(exact)
 
     def _with_gradient(self, group: dict[str, Any]) -> list[Tensor]:
-        """Return the group's parameters that have a gradient; raises RuntimeError if one is sparse."""
+        """Return the group's parameters that have a gradient.
+
+        Raises
+        ------
+        RuntimeError
+            If a gradient is sparse.
+        ValueError
+            If the shape of a parameter is no longer that of its state.
+        """
         present = [p for p in group["params"] if p.grad is not None and p.numel()]
         if any(p.grad.layout != torch.strided for p in present):
             raise RuntimeError(
                 f"{type(self).__name__} does not support sparse gradients: build the layer with sparse=False, or make "
                 "them dense by p.grad = p.grad.to_dense()"
             )
+        for i, p in enumerate(present):
+            check_state(self.state.get(p, {}), p, i)
         return present
 
     def _slot(self, p: Tensor, group: dict[str, Any]) -> Slot:
@@ -261,9 +271,10 @@ class ProximalOptimizer(Shown):
         Raises
         ------
         ValueError
-            If a regularizer differs from the saved one, or the groups do not match.
+            If a regularizer differs from the saved one, a shape from the parameter's, or the groups do not match.
         """
         check_regularizers(self, state_dict)
+        check_shapes(self, state_dict)
         mine = [group["regularizer"] for group in self.param_groups]
         super().load_state_dict(state_dict)
         for group, own in zip(self.param_groups, mine, strict=True):

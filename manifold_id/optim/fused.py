@@ -56,6 +56,16 @@ def flat(x: Tensor) -> np.ndarray:
     return x.as_strided((x.numel(),), (1,), x.storage_offset()).numpy()
 
 
+def _aligned(slot: Slot) -> Slot:
+    """Bring gradient and state into the parameter's own order of memory, by which the kernels pair the entries."""
+    w, g, state = slot
+    strides = w.stride()
+    for key, x in state.items():  # of another order where the parameter's was changed, or a state loaded
+        if isinstance(x, Tensor) and x.stride() != strides:
+            state[key] = torch.empty_like(w, dtype=x.dtype).copy_(x)
+    return slot if g.stride() == strides else slot._replace(g=torch.empty_like(w).copy_(g))
+
+
 def _units(slot: Slot, regularizer: Regularizer | None, step: float) -> list[Unit]:
     w = slot.w
     kind = w.numpy().dtype.type
@@ -127,7 +137,7 @@ class FusedStep:
 
     def run(self, optimizer: ProximalOptimizer, group: dict[str, Any], step: Step, slots: list[Slot]) -> None:
         """Compute one step for all slots."""
-        slots = [s if s.g.stride() == s.w.stride() else s._replace(g=torch.empty_like(s.w).copy_(s.g)) for s in slots]
+        slots = [_aligned(slot) for slot in slots]
         units = [unit for slot in slots for unit in _units(slot, group["regularizer"], step.prox)]
         threads = torch.get_num_threads()
         if sum(unit.rows * unit.width for unit in units) < _THREADED or threads == 1:

@@ -219,3 +219,15 @@ def test_unpenalized_slices_are_always_active():
         p.grad = torch.zeros(4, 3)
         optimizer.step()
         assert optimizer.proximal_structure(p).tolist() == [1, 0, 0]
+
+
+@pytest.mark.parametrize("way", [{"foreach": False}, {"foreach": True}, {}], ids=str)
+@pytest.mark.parametrize("axis", [2, -3])
+def test_a_regularizer_assigned_later_must_fit(way, axis):
+    p = torch.nn.Parameter(torch.ones(4, 3))
+    optimizer = optim.RMDA([p], regularizer=GroupLasso(0.1, axis=1), **way)
+    optimizer.param_groups[0]["regularizer"] = GroupLasso(0.1, axis=axis)
+    p.grad = torch.ones(4, 3)
+    with pytest.raises(ValueError, match=rf"axis={axis} is out of range for a tensor of shape \(4, 3\)"):
+        optimizer.step()
+    assert torch.equal(p, torch.ones(4, 3))
