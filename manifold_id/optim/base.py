@@ -180,7 +180,7 @@ class ProximalOptimizer(Shown):
         choice, fused = group["foreach"], group["fused"]
         if device.type == "cpu" and fused is not False and choice is None and self._fuses:
             psi = group["regularizer"]
-            able = [supports(slot.w, psi) and (fused is True or pays(slot.w, psi)) for slot in slots]
+            able = [(fused is True or pays(slot.w, psi)) and supports(slot.w, psi) for slot in slots]
             chosen = list(itertools.compress(slots, able))
             if chosen:
                 if self._runner is None:
