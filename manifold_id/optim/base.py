@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
@@ -11,8 +12,8 @@ from torch import Tensor
 
 from manifold_id.optim import foreach
 from manifold_id.optim.checks import HALF, check_common, check_names, check_parameters
-from manifold_id.optim.fused import FusedStep, supports
-from manifold_id.optim.saved import check_regularizers, restore_tensors, written
+from manifold_id.optim.fused import FusedStep, pays, supports
+from manifold_id.optim.saved import check_regularizers, check_shapes, check_state, restore_tensors, written
 from manifold_id.optim.shown import Shown
 from manifold_id.optim.step import Slot, Step, proximal
 from manifold_id.regularizers.base import Regularizer
@@ -127,13 +128,23 @@ class ProximalOptimizer(Shown):
                     p.copy_(exact)
 
     def _with_gradient(self, group: dict[str, Any]) -> list[Tensor]:
-        """Return the group's parameters that have a gradient; raises RuntimeError if one is sparse."""
+        """Return the group's parameters that have a gradient.
+
+        Raises
+        ------
+        RuntimeError
+            If a gradient is sparse.
+        ValueError
+            If the shape of a parameter is no longer that of its state.
+        """
         present = [p for p in group["params"] if p.grad is not None and p.numel()]
         if any(p.grad.layout != torch.strided for p in present):
             raise RuntimeError(
                 f"{type(self).__name__} does not support sparse gradients: build the layer with sparse=False, or make "
                 "them dense by p.grad = p.grad.to_dense()"
             )
+        for i, p in enumerate(present):
+            check_state(self.state.get(p, {}), p, i)
         return present
 
     def _slot(self, p: Tensor, group: dict[str, Any]) -> Slot:
@@ -153,7 +164,9 @@ class ProximalOptimizer(Shown):
     def _gradient(self, p: Tensor, w: Tensor, group: dict[str, Any]) -> Tensor:
         """Return p's gradient as the formulas want it, for the iterate w: dtype, sign, weight decay."""
         assert p.grad is not None
-        g = p.grad.detach().to(w.dtype)
+        g = p.grad.detach()
+        if g.dtype != w.dtype:
+            g = g.to(w.dtype)
         if group["maximize"]:
             g = -g
         if group["weight_decay"] and self._couples_weight_decay:
@@ -166,14 +179,16 @@ class ProximalOptimizer(Shown):
         """Compute the step for parameters with the same numbers: compiled, over lists, or one by one."""
         choice, fused = group["foreach"], group["fused"]
         if device.type == "cpu" and fused is not False and choice is None and self._fuses:
-            able = [slot for slot in slots if supports(slot.w, group["regularizer"])]
-            if able:
+            psi = group["regularizer"]
+            able = [(fused is True or pays(slot.w, psi)) and supports(slot.w, psi) for slot in slots]
+            chosen = list(itertools.compress(slots, able))
+            if chosen:
                 if self._runner is None:
                     self._runner = FusedStep()
-                self._runner.run(self, group, step, able)
-                for slot in able:  # autograd must see that the kernels changed the parameter
-                    torch.autograd.graph.increment_version(slot.w)
-            slots = [slot for slot in slots if not supports(slot.w, group["regularizer"])]
+                self._runner.run(self, group, step, chosen)
+                # autograd must see that the kernels changed the parameters
+                torch.autograd.graph.increment_version([slot.w for slot in chosen])
+            slots = [slot for slot, done in zip(slots, able, strict=True) if not done]
         if choice is False or any(type(slot.w) not in (Tensor, torch.nn.Parameter) for slot in slots):
             for slot in slots:
                 self._single(group, step, slot)
@@ -256,9 +271,10 @@ class ProximalOptimizer(Shown):
         Raises
         ------
         ValueError
-            If a regularizer differs from the saved one, or the groups do not match.
+            If a regularizer differs from the saved one, a shape from the parameter's, or the groups do not match.
         """
         check_regularizers(self, state_dict)
+        check_shapes(self, state_dict)
         mine = [group["regularizer"] for group in self.param_groups]
         super().load_state_dict(state_dict)
         for group, own in zip(self.param_groups, mine, strict=True):

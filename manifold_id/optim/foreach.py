@@ -36,6 +36,7 @@ def is_sliced(regularizer: Regularizer | None, w: Tensor) -> bool:
     return (
         type(regularizer) is GroupLasso
         and regularizer.axis is not None
+        and -w.ndim <= regularizer.axis < w.ndim
         and (regularizer.event_ndim is None or regularizer.event_ndim == w.ndim)
         and is_dense(w)
     )

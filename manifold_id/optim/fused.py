@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 _LARGEST = 1 << 22  # entries of one unit of work: y and d of a thread stay below the last cache level
 _ENTRIES = 1 << 16  # the same where there are no groups
 _THREADED = 1 << 17  # below this many entries in all, threads cost more than they bring
+_SMALL = 1 << 13  # a tensor below this without regularizer (a bias) costs less in torch's lists than a kernel's call
 
 
 def supports(w: Tensor, regularizer: Regularizer | None) -> bool:
@@ -29,6 +30,11 @@ def supports(w: Tensor, regularizer: Regularizer | None) -> bool:
     if w.dtype not in (torch.float32, torch.float64) or type(w) not in (Tensor, torch.nn.Parameter):
         return False
     return is_sliced(regularizer, w) or ((regularizer is None or type(regularizer) is L1) and is_dense(w))
+
+
+def pays(w: Tensor, regularizer: Regularizer | None) -> bool:
+    """Return whether the kernels are faster than lists of tensors for a tensor that they support."""
+    return regularizer is not None or w.numel() >= _SMALL
 
 
 class Unit:
@@ -45,7 +51,19 @@ class Unit:
 
 def flat(x: Tensor) -> np.ndarray:
     """Return the memory of a dense tensor as a vector."""
+    if x.is_contiguous():  # the cheaper way
+        return x.numpy().reshape(-1)
     return x.as_strided((x.numel(),), (1,), x.storage_offset()).numpy()
+
+
+def _aligned(slot: Slot) -> Slot:
+    """Bring gradient and state into the parameter's own order of memory, by which the kernels pair the entries."""
+    w, g, state = slot
+    strides = w.stride()
+    for key, x in state.items():  # of another order where the parameter's was changed, or a state loaded
+        if isinstance(x, Tensor) and x.stride() != strides:
+            state[key] = torch.empty_like(w, dtype=x.dtype).copy_(x)
+    return slot if g.stride() == strides else slot._replace(g=torch.empty_like(w).copy_(g))
 
 
 def _units(slot: Slot, regularizer: Regularizer | None, step: float) -> list[Unit]:
@@ -119,7 +137,7 @@ class FusedStep:
 
     def run(self, optimizer: ProximalOptimizer, group: dict[str, Any], step: Step, slots: list[Slot]) -> None:
         """Compute one step for all slots."""
-        slots = [s if s.g.stride() == s.w.stride() else s._replace(g=torch.empty_like(s.w).copy_(s.g)) for s in slots]
+        slots = [_aligned(slot) for slot in slots]
         units = [unit for slot in slots for unit in _units(slot, group["regularizer"], step.prox)]
         threads = torch.get_num_threads()
         if sum(unit.rows * unit.width for unit in units) < _THREADED or threads == 1:

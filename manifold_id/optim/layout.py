@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from typing import NamedTuple
 
 from torch import Tensor
@@ -23,22 +24,33 @@ class Layout(NamedTuple):
 
 def is_dense(x: Tensor) -> bool:
     """Return whether the entries fill one block of memory without gaps or overlaps, in any order of the axes."""
+    return _is_dense(x.shape, x.stride())
+
+
+def layout(x: Tensor, axis: int | None) -> Layout:
+    """Return the layout of the slices of a dense `x` along `axis`; None = one group per entry."""
+    return Layout(1, x.numel(), 1) if axis is None else _layout(x.shape, x.stride(), axis)
+
+
+# Asked anew in every step, of the same few shapes.
+
+
+@lru_cache(maxsize=4096)
+def _is_dense(shape: tuple[int, ...], strides: tuple[int, ...]) -> bool:
     expected = 1
-    for size, stride in sorted(zip(x.shape, x.stride(), strict=True), key=lambda pair: (pair[1], pair[0])):
+    for size, stride in sorted(zip(shape, strides, strict=True), key=lambda pair: (pair[1], pair[0])):
         if size == 1:
             continue
         if stride != expected:
             return False
         expected *= size
-    return x.numel() > 0
+    return math.prod(shape) > 0
 
 
-def layout(x: Tensor, axis: int | None) -> Layout:
-    """Return the layout of the slices of a dense `x` along `axis`; None = one group per entry."""
-    if axis is None:
-        return Layout(1, x.numel(), 1)
-    groups, stride = x.shape[axis], x.stride(axis)
+@lru_cache(maxsize=4096)
+def _layout(shape: tuple[int, ...], strides: tuple[int, ...], axis: int) -> Layout:
+    groups, stride, size = shape[axis], strides[axis], math.prod(shape)
     if groups == 1:
-        return Layout(1, 1, x.numel())
-    inner = math.prod(size for size, other in zip(x.shape, x.stride(), strict=True) if size > 1 and other < stride)
-    return Layout(x.numel() // (groups * inner), groups, inner)
+        return Layout(1, 1, size)
+    inner = math.prod(n for n, other in zip(shape, strides, strict=True) if n > 1 and other < stride)
+    return Layout(size // (groups * inner), groups, inner)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from manifold_id.optim.base import ProximalOptimizer
+from manifold_id.optim.saved import check_state
 from manifold_id.optim.step import Step
 from manifold_id.regularizers.base import Regularizer
 
@@ -86,6 +87,8 @@ class ProxSTORM(ProximalOptimizer):
         older = {p: state for p, state in self.state.items() if state.get("step")}
         if not older:
             return {}
+        for i, (p, state) in enumerate(older.items()):
+            check_state(state, p, i)
         current = {p: p.detach().clone() for p in older}
         devices = sorted({p.device.index for p in older if p.device.type == "cuda"})
         try:

@@ -27,6 +27,24 @@ def check_regularizers(optimizer: Optimizer, state_dict: dict[str, Any]) -> None
             )
 
 
+def check_shapes(optimizer: Optimizer, state_dict: dict[str, Any]) -> None:
+    """Raise ValueError unless the state's tensors have the shapes of the parameters."""
+    numbers = [i for group in state_dict["param_groups"] for i in group["params"]]
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    for i, p in zip(numbers, parameters, strict=False):  # other numbers of parameters are refused by torch
+        check_state(state_dict["state"].get(i, {}), p, i)
+
+
+def check_state(state: dict[str, Any], p: Tensor, name: object) -> None:
+    """Raise ValueError unless the tensors of a parameter's state have its shape: the compiled kernels rely on it."""
+    for key, value in state.items():
+        if isinstance(value, Tensor) and value.shape != p.shape:
+            raise ValueError(
+                f"the state {key!r} of parameter {name!r} has shape {tuple(value.shape)}, the parameter "
+                f"{tuple(p.shape)}: load the state of the same network, or build a new optimizer for a changed one"
+            )
+
+
 def restore_tensors(optimizer: Optimizer, state_dict: dict[str, Any]) -> None:
     """Copy the state's tensors in their own precision; torch casts them to the parameter's and shares their memory."""
     numbers = [i for group in state_dict["param_groups"] for i in group["params"]]

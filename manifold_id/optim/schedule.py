@@ -70,6 +70,12 @@ class StageSchedule(LRScheduler):
             self.growth = self.growth or int(not self.milestones)
             optimizer.register_step_post_hook(self._after_step)
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Restore a copied or unpickled schedule; torch leaves the hooks of its copied optimizer behind."""
+        self.__dict__.update(state)
+        if self.momentum == "sqrt":
+            self.optimizer.register_step_post_hook(self._after_step)
+
     def get_lr(self) -> list[Any]:
         """Return each group's next lr; called by `step`."""
         factor = self.factor if self.last_epoch in self.milestones else 1

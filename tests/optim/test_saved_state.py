@@ -103,3 +103,46 @@ def test_a_state_of_other_groups_is_refused():
     p, q = torch.nn.Parameter(torch.ones(2)), torch.nn.Parameter(torch.ones(2))
     with pytest.raises(ValueError, match="different number of parameter groups"):
         optim.RMDA([p]).load_state_dict(optim.RMDA([{"params": [p]}, {"params": [q]}]).state_dict())
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_a_state_of_another_shape_is_refused(name):
+    params, others = [torch.nn.Parameter(torch.ones(4, 3))], [torch.nn.Parameter(torch.ones(5, 3))]
+    cls, options = OPTIMIZERS[name]
+    optimizer, other = cls(params, **options), cls(others, **options)
+    model_zoo.feed(optimizer, params, 0)
+    with pytest.raises(ValueError, match=r"of parameter 0 has shape \(4, 3\), the parameter \(5, 3\): load the state"):
+        other.load_state_dict(optimizer.state_dict())
+    model_zoo.feed(other, others, 0)  # nothing of it was taken
+    others[0].data = torch.ones(2, 3)
+    with pytest.raises(ValueError, match=r"shape \(5, 3\), the parameter \(2, 3\).*build a new optimizer"):
+        model_zoo.feed(other, others, 1)
+
+
+@pytest.mark.parametrize("way", [{}, {"foreach": True}, {"foreach": False}], ids=str)
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_another_order_of_memory_changes_nothing(name, way):
+    """A parameter whose memory format changes in a run, and a state loaded into one of another format."""
+    cls, options = OPTIMIZERS[name]
+    psi = {} if name == "SDA" else {"regularizer": GroupLasso(0.05, axis=1)}
+    start = torch.randn(6, 4, 3, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+
+    def new(memory_format):
+        p = torch.nn.Parameter(start.clone().contiguous(memory_format=memory_format))
+        return p, cls([p], **options, **psi, **way)
+
+    p, straight = new(torch.contiguous_format)
+    q, changed = new(torch.contiguous_format)
+    r, loaded = new(torch.channels_last)
+    for t in range(3):
+        model_zoo.feed(straight, [p], t)
+        model_zoo.feed(changed, [q], t)
+    with torch.no_grad():
+        r.copy_(p)
+    loaded.load_state_dict(straight.state_dict())
+    q.data = q.data.contiguous(memory_format=torch.channels_last)
+    for t in range(3, 6):
+        for optimizer, x in ((straight, p), (changed, q), (loaded, r)):
+            model_zoo.feed(optimizer, [x], t)
+    assert torch.allclose(p, q, rtol=0, atol=1e-14) and torch.allclose(p, r, rtol=0, atol=1e-14)
+    assert torch.allclose(straight.proximal_point(p), changed.proximal_point(q), rtol=0, atol=1e-14)

@@ -1,6 +1,8 @@
 """StageSchedule: milestones, restarts, momentum rules, company of torch's schedulers, errors."""
 
+import copy
 import math
+import pickle
 
 import pytest
 import torch
@@ -136,6 +138,17 @@ def test_beside_torch_s_schedulers():
     seen = walk(optimizer, p, [SequentialLR(optimizer, parts, milestones=[3])], 8)
     assert [x[0] for x in seen[3:]] == pytest.approx([1, 1, 0.1, 0.1, 0.1])
     assert [x[2] for x in seen] == [1, 2, 3, 4, 5, 1, 2, 3]
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda pair: pickle.loads(pickle.dumps(pair))])
+def test_a_copy_together_with_its_optimizer_goes_on_growing(copied):
+    p, optimizer = new(lr=1.0, momentum=0.1)
+    schedule = optim.StageSchedule(optimizer, [2], momentum="sqrt")
+    walk(optimizer, p, [schedule], 3)
+    twin, twin_schedule = copied((optimizer, schedule))
+    q = twin.param_groups[0]["params"][0]
+    assert walk(twin, q, [twin_schedule], 4) == walk(optimizer, p, [schedule], 4)
+    assert torch.equal(p, q)
 
 
 def test_a_group_added_later_has_its_own_base():

@@ -7,7 +7,7 @@ from optim import model_zoo, reference_rules
 from optim.model_zoo import OPTIMIZERS
 
 from manifold_id import optim
-from manifold_id.optim import foreach, kernels
+from manifold_id.optim import foreach, fused, kernels
 from manifold_id.optim.layout import is_dense, layout
 from manifold_id.regularizers import MCP, ElasticNet, GroupLasso
 
@@ -23,10 +23,12 @@ def played(name, steps=40, dtype=torch.float64, threads=None, **more):
 
 @pytest.mark.parametrize("options", [{}, {"weight_decay": 0.1}, {"maximize": True}], ids=str)
 @pytest.mark.parametrize("name", OPTIMIZERS)
-def test_all_ways_give_the_loop_s_point(name, options):
+def test_all_ways_give_the_loop_s_point(name, options, monkeypatch):
     loop = played(name, foreach=False, **options)
     assert torch.isfinite(loop).all()
-    for way in ({"foreach": True}, {}):
+    for way, small in (({"foreach": True}, None), ({}, None), ({}, 0)):
+        if small is not None:  # kernels for the small tensors too
+            monkeypatch.setattr(fused, "_SMALL", small)
         other = played(name, **way, **options)
         assert (other - loop).abs().max() <= 1e-12 * (1 + loop.abs().max())
         assert torch.equal(other == 0, loop == 0)
@@ -217,3 +219,15 @@ def test_unpenalized_slices_are_always_active():
         p.grad = torch.zeros(4, 3)
         optimizer.step()
         assert optimizer.proximal_structure(p).tolist() == [1, 0, 0]
+
+
+@pytest.mark.parametrize("way", [{"foreach": False}, {"foreach": True}, {}], ids=str)
+@pytest.mark.parametrize("axis", [2, -3])
+def test_a_regularizer_assigned_later_must_fit(way, axis):
+    p = torch.nn.Parameter(torch.ones(4, 3))
+    optimizer = optim.RMDA([p], regularizer=GroupLasso(0.1, axis=1), **way)
+    optimizer.param_groups[0]["regularizer"] = GroupLasso(0.1, axis=axis)
+    p.grad = torch.ones(4, 3)
+    with pytest.raises(ValueError, match=rf"axis={axis} is out of range for a tensor of shape \(4, 3\)"):
+        optimizer.step()
+    assert torch.equal(p, torch.ones(4, 3))
