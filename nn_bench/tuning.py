@@ -87,7 +87,7 @@ class Tuning:
 
 @dataclass(frozen=True)
 class Trial:
-    """One run of the search; `lam` is nan for a method without regularizer."""
+    """One run of the search; `lam` is nan where it is not searched."""
 
     method: str
     lr: float
