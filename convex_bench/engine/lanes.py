@@ -120,12 +120,14 @@ def total(typing: Any, a: Any) -> Any:
 
 @intrinsic
 def soft(typing: Any, a: Any, t: Any) -> Any:
-    """Return sign(a) max(|a| - t, 0)."""
+    """Return sign(a) max(|a| - t, 0), for t >= 0."""
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        left = builder.fsub(_function(builder, "fabs", args[0]), args[1])
-        left = builder.select(builder.fcmp_ordered("<", left, _constant(0.0)), _constant(0.0), left)
-        return _function(builder, "copysign", left, args[0])
+        x, t = args
+        near = builder.select(builder.fcmp_ordered("<", x, t), x, t)  # x between -t and t
+        least = builder.fneg(t)
+        near = builder.select(builder.fcmp_ordered(">", near, least), near, least)
+        return builder.fsub(x, near)
 
     return _LANES(_LANES, _LANES), generate
 

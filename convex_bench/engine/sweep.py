@@ -31,8 +31,9 @@ from convex_bench.engine.rows import fill
 
 # what a chunk holds: eight groups, one to a lane; one group; entries
 GROUPS, ONE_GROUP, ENTRIES = range(3)
-# columns of the table of chunks: what it holds; first position in a plane; vectors in a plane; first plane; planes
-KIND, START, LENGTH, PLANE, PLANES = range(5)
+# columns of the table of chunks: what it holds; first position in a plane; vectors in a plane; first plane; planes;
+# from one vector of the strengths of entries to the next, 0 where all are equal
+KIND, START, LENGTH, PLANE, PLANES, STRIDE = range(6)
 EVERY = 255  # the bits of all lanes
 
 
@@ -44,7 +45,7 @@ class Penalty(NamedTuple):
     gathered
         The groups lie anywhere and `gathered.step` serves them, or in chunks and `sweep` does.
     chunks
-        (chunks, 5) int64, the columns as above.
+        (chunks, 6) int64, the columns as above.
     lam
         Strength of every slot (see `chunks`), or of every group where gathered.
     code, p0, l1
@@ -69,25 +70,24 @@ class Penalty(NamedTuple):
 
 
 class Changes(NamedTuple):
-    """Changes of structure of a point, the first filled[0] entries: at `step`, the byte codes[at] became `bits`.
+    """Changes of structure of a point, the first filled[0] entries, each packed into 64 bits; see `note`."""
 
-    `differ` says which of the bits are new.
-    """
-
-    step: np.ndarray
-    at: np.ndarray
-    bits: np.ndarray
-    differ: np.ndarray
+    entries: np.ndarray
     filled: np.ndarray
 
 
 @inner
-def note(bits, codes, at, t, changes):
-    """Log that codes[at] becomes `bits`, and set it."""
-    i = changes.filled[0]
-    changes.step[i], changes.at[i], changes.bits[i], changes.differ[i] = t, at, bits, bits ^ codes[at]
-    changes.filled[0] = i + 1
+def note(bits, codes, at, stamp, entries, count):
+    """Set codes[at] to `bits`; if that is a change, log it as entry `count`. Return the number of entries.
+
+    An entry is (step << 40) + (at << 16) + (new ^ old bits << 8) + new bits, with the step counted from the start of
+    the block: stamp = step << 40. It is written in any case, for a branch would be mispredicted more often than not.
+    """
+    at, count = np.uint64(at), np.uint64(count)
+    differ = np.int64(codes[at]) ^ bits
     codes[at] = bits
+    entries[count] = stamp | (np.int64(at) << 16) | (differ << 8) | bits
+    return np.int64(count) + (1 if differ != 0 else 0)
 
 
 @inner
@@ -116,23 +116,26 @@ def scalar_entries(code, point, step, lam, at, p0):
 
 @inner
 def sweep(
-    penalty, width, t, vv, vo, po, pv, step, c, v, base, other, w, x, x_start, x_plane, a, ahead, ahead_start,
-    ahead_plane, coming, dots, lanes, two_points, codes_w, codes_z, log_w, log_z,
+    penalty, width, vv, vo, po, pv, step, c, base, other, keep, v, learnt, w, z, x, x_start, x_plane, a, ahead,
+    ahead_start, ahead_plane, coming, dots, lanes, two_points, codes_w, codes_z, stamp, log_w, log_z,
 ):  # fmt: skip
-    """Do step t, in every plane:
+    """Do one step, in every plane, with y the new dual vector and z its prox:
 
-        v <- vv base + vo other + a x
-        z  = prox_{step psi}(po other + pv v)
+        y = vv base + vo other + a x
+        z = prox_{step psi}(po other + pv y)
+        base <- base + learnt a x                   unless learnt = 0
+        v <- y                                      if `keep`
         w <- (1 - c) w + c z
         dots = lanes of <w, ahead>
 
-    `base` and `other` may be v and w themselves. The row x begins at x_start, x_plane apart for the planes; so does
-    `ahead`. The row of `ahead` that begins at `coming` is fetched into the cache.
+    `base` and `other` may be v and w themselves; `z` is memory. The row x begins at x_start, x_plane apart for the
+    planes; so does `ahead`. The row of `ahead` that begins at `coming` is fetched into the cache.
     """
     c1, c2, p1, p2 = splat(vv), splat(vo), splat(po), splat(pv)
     old, new = splat(1.0 - c), splat(c)
     times, spread, zero = splat(step), splat(step * penalty.l1), splat(0.0)
     chunks, lam, code, entrywise = penalty.chunks, penalty.lam, penalty.code, penalty.l1 > 0.0
+    count_w, count_z = log_w.filled[0], log_z.filled[0]
     fill(dots, 0.0)
     sums = dots.shape[0] // 2
     for i in range(chunks.shape[0]):
@@ -143,48 +146,51 @@ def sweep(
             for m in range(length):
                 prefetch(ahead, coming + first + m * WIDTH)
         if chunks[i, KIND] == ENTRIES:
-            dot, slope, at = load(dots, turn + plane * WIDTH), splat(a[plane]), (plane * width + first) // WIDTH
+            dot, slope, more = load(dots, turn + plane * WIDTH), splat(a[plane]), splat(learnt * a[plane])
+            start, at, stride = plane * width + first, (plane * width + first) // WIDTH, chunks[i, STRIDE]
             for m in range(length):
                 j = first + m * WIDTH
-                s = plane * width + j
-                o = load(other, s)
-                y = c1 * load(base, s) + c2 * o + slope * load(x, x_start + plane * x_plane + j)
-                store(v, s, y)
-                z = p1 * o + p2 * y
+                s = start + m * WIDTH
+                o, b, xs = load(other, s), load(base, s), load(x, x_start + plane * x_plane + j)
+                y = c1 * b + c2 * o + slope * xs
+                if learnt != 0.0:
+                    store(base, s, b + more * xs)
+                if keep:
+                    store(v, s, y)
+                r = p1 * o + p2 * y
                 if code == 0:
-                    z = soft(z, times * load(lam, s))
+                    r = soft(r, times * load(lam, start + m * stride))
                 else:
-                    store(lanes, 0, z)
+                    store(lanes, 0, r)
                     scalar_entries(code, lanes, step, lam, s, penalty.p0)
-                    z = load(lanes, 0)
-                r = z
+                    r = load(lanes, 0)
+                count_z = note(nonzero(r), codes_z, at + m, stamp, log_z.entries, count_z)
                 if c != 1.0:
-                    r = old * load(w, s) + new * z
+                    r = old * load(w, s) + new * r
                 store(w, s, r)
                 dot = dot + r * load(ahead, ahead_start + plane * ahead_plane + j)
-                bits = nonzero(z)
-                if bits != codes_z[at + m]:
-                    note(bits, codes_z, at + m, t, log_z)
                 if two_points:
-                    bits = nonzero(r)
-                    if bits != codes_w[at + m]:
-                        note(bits, codes_w, at + m, t, log_w)
+                    count_w = note(nonzero(r), codes_w, at + m, stamp, log_w.entries, count_w)
             store(dots, turn + plane * WIDTH, dot)
             continue
         at = w.shape[0] // WIDTH + i
         square = zero
         for k in range(plane, planes):
-            slope = splat(a[k])
+            slope, more = splat(a[k]), splat(learnt * a[k])
             for m in range(length):
                 j = first + m * WIDTH
                 s = k * width + j
-                o = load(other, s)
-                y = c1 * load(base, s) + c2 * o + slope * load(x, x_start + k * x_plane + j)
-                store(v, s, y)
-                z = p1 * o + p2 * y
+                o, b, xs = load(other, s), load(base, s), load(x, x_start + k * x_plane + j)
+                y = c1 * b + c2 * o + slope * xs
+                if learnt != 0.0:
+                    store(base, s, b + more * xs)
+                if keep:
+                    store(v, s, y)
+                r = p1 * o + p2 * y
                 if entrywise:
-                    z = soft(z, spread)
-                square = square + z * z
+                    r = soft(r, spread)
+                store(z, k * width + m * WIDTH, r)
+                square = square + r * r
         if chunks[i, KIND] == ONE_GROUP:
             square = splat(total(square))
         factor = zero
@@ -199,11 +205,9 @@ def sweep(
                 norm = sqrt(square)
                 factor = shrinkage(norm, threshold)
                 bits = above(norm, threshold)
-        by_group = not penalty.by_entry
-        if by_group:
+        if not penalty.by_entry:
             was = codes_w[at] if two_points else codes_z[at]
-            if bits != codes_z[at]:
-                note(bits, codes_z, at, t, log_z)
+            count_z = note(bits, codes_z, at, stamp, log_z.entries, count_z)
             if bits == 0 and was == 0:
                 continue  # w stays zero
         support = zero
@@ -212,29 +216,21 @@ def sweep(
             for m in range(length):
                 j = first + m * WIDTH
                 s = k * width + j
-                z = p1 * load(other, s) + p2 * load(v, s)
-                if entrywise:
-                    z = soft(z, spread)
-                z = factor * z
-                r = z
+                r = factor * load(z, k * width + m * WIDTH)
+                if penalty.by_entry:
+                    count_z = note(nonzero(r), codes_z, s // WIDTH, stamp, log_z.entries, count_z)
                 if c != 1.0:
-                    r = old * load(w, s) + new * z
+                    r = old * load(w, s) + new * r
                 store(w, s, r)
                 dot = dot + r * load(ahead, ahead_start + k * ahead_plane + j)
-                if penalty.by_entry:
-                    bits = nonzero(z)
-                    if bits != codes_z[s // WIDTH]:
-                        note(bits, codes_z, s // WIDTH, t, log_z)
-                    if two_points:
-                        bits = nonzero(r)
-                        if bits != codes_w[s // WIDTH]:
-                            note(bits, codes_w, s // WIDTH, t, log_w)
-                elif two_points:
+                if two_points:
+                    if penalty.by_entry:
+                        count_w = note(nonzero(r), codes_w, s // WIDTH, stamp, log_w.entries, count_w)
                     support = either(support, r)
             store(dots, turn + k * WIDTH, dot)
-        if two_points and by_group:
+        if two_points and not penalty.by_entry:
             bits = nonzero(support)
             if chunks[i, KIND] == ONE_GROUP and bits != 0:
                 bits = EVERY
-            if bits != codes_w[at]:
-                note(bits, codes_w, at, t, log_w)
+            count_w = note(bits, codes_w, at, stamp, log_w.entries, count_w)
+    log_w.filled[0], log_z.filled[0] = count_w, count_z
