@@ -26,3 +26,4 @@ def compiled(function: Any, **options: Any) -> Any:
 
 
 inner: Any = partial(compiled, no_cpython_wrapper=True)  # called by compiled functions alone: compiles faster
+inlined: Any = partial(inner, forceinline=True)  # becomes part of its caller, where arguments may be known

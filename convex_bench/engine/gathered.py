@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 
+from convex_bench.engine.changes import note
 from convex_bench.engine.compiled import inner
 from convex_bench.engine.penalties import prox
-from convex_bench.engine.sweep import note
 
 
 @inner
@@ -86,5 +86,5 @@ def log_changes(penalty, x, codes, stamp, log):
             if x[aidx[s]] != 0.0:
                 active = 1
                 break
-        count = note(active, codes, atom, stamp, log.entries, count)
+        count = note(active, codes, atom, stamp, log, count)
     log.filled[0] = count

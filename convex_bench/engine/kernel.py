@@ -153,7 +153,7 @@ def advance(rows, penalty, plan, coef, base, t, stop, s, log_w, log_z):
     whole = s.segments[s.segments.shape[0] - 1 :]
     no_table = s.table[:0]
     weight, r, h = s.weight, s.r, s.h
-    room = log_w.entries.shape[0] - s.codes_w.shape[0]  # what a log may hold before a step
+    room = log_w.where.shape[0] - s.codes_w.shape[0]  # what a log may hold before a step
     fused = rows.dense and b == 1 and not plan.full and not penalty.gathered
     sparse_w = rows.dense and not penalty.gathered and not penalty.by_entry
     few, learnt = part(rows), b / rows.n if plan.second == TABLE else 0.0
@@ -167,7 +167,7 @@ def advance(rows, penalty, plan, coef, base, t, stop, s, log_w, log_z):
             return t
         row = coef[t - base]
         t += 1
-        stamp = (t - base) << 40
+        stamp = t << 32
         batch, coming, later = s.batches[t % AHEAD], s.batches[(t + 1) % AHEAD], s.batches[(t + 2) % AHEAD]
         if row[RESTART] != 0.0:
             copy(s.w, s.anchor)
@@ -216,7 +216,7 @@ def advance(rows, penalty, plan, coef, base, t, stop, s, log_w, log_z):
             other = s.anchor if row[PA] != 0.0 else s.w if row[PW] != 0.0 or row[VW] != 0.0 else v_from
             keep = t == stop or coef[t - base, VV] != 0.0
             x, x_start, x_plane, slopes = s.g, 0, width, s.ones
-            ahead, ahead_start, ahead_plane, fetched = s.g, 0, width, -1
+            ahead, ahead_start, ahead_plane, fetched = s.g, 0, width, 0
             if plan.full:
                 fill(s.ones, a)
             if fused:

@@ -67,7 +67,7 @@ class Layout:
         bits = np.append(active, False)[self.group]
         entries = bits[: len(self.zeros())]
         entries[self.at] = nonzero
-        return np.packbits(bits, bitorder="little")
+        return np.append(np.packbits(bits, bitorder="little"), np.zeros(8, np.uint8))  # read eight at a time
 
 
 def aligned_zeros(size: int) -> np.ndarray:

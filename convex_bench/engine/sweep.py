@@ -11,7 +11,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from convex_bench.engine.compiled import inner
+from convex_bench.engine.changes import note, note_word
+from convex_bench.engine.compiled import inlined, inner
 from convex_bench.engine.lanes import (
     WIDTH,
     above,
@@ -26,7 +27,7 @@ from convex_bench.engine.lanes import (
     store,
     total,
 )
-from convex_bench.engine.penalties import prox
+from convex_bench.engine.penalties import scalar_entries, scalar_shrinkage
 from convex_bench.engine.rows import fill
 
 # what a chunk holds: eight groups, one to a lane; one group; entries
@@ -35,6 +36,8 @@ GROUPS, ONE_GROUP, ENTRIES = range(3)
 # from one vector of the strengths of entries to the next, 0 where all are equal
 KIND, START, LENGTH, PLANE, PLANES, STRIDE = range(6)
 EVERY = 255  # the bits of all lanes
+# what the vectors of a step are made of, see `_point`; the loops are compiled for each
+AVERAGING, DESCENT, LEARNING, GENERAL = range(4)
 
 
 class Penalty(NamedTuple):
@@ -70,48 +73,90 @@ class Penalty(NamedTuple):
 
 
 class Changes(NamedTuple):
-    """Changes of structure of a point, the first filled[0] entries, each packed into 64 bits; see `note`."""
+    """Changes of structure of a point, the first filled[0] entries.
 
-    entries: np.ndarray
+    The bits of the codes from byte `at` on that are set in `differ` (uint64) became those of `bits`, at step `step`;
+    where = (step << 32) + at.
+    """
+
+    where: np.ndarray
+    differ: np.ndarray
+    bits: np.ndarray
     filled: np.ndarray
 
 
-@inner
-def note(bits, codes, at, stamp, entries, count):
-    """Set codes[at] to `bits`; if that is a change, log it as entry `count`. Return the number of entries.
+@inlined
+def _point(kind, keep, c1, c2, p1, p2, slope, more, base, other, v, x, s, at):
+    """Return the point whose prox is taken, at position s, where the row x has `at`; set v and `base` as `sweep` says.
 
-    An entry is (step << 40) + (at << 16) + (new ^ old bits << 8) + new bits, with the step counted from the start of
-    the block: stamp = step << 40. It is written in any case, for a branch would be mispredicted more often than not.
+    The coefficients vo, po are 0, 0 in AVERAGING and 0, 1 in DESCENT and LEARNING; the last one alone, and GENERAL,
+    change `base`.
     """
-    at, count = np.uint64(at), np.uint64(count)
-    differ = np.int64(codes[at]) ^ bits
-    codes[at] = bits
-    entries[count] = stamp | (np.int64(at) << 16) | (differ << 8) | bits
-    return np.int64(count) + (1 if differ != 0 else 0)
+    b, xs = load(base, s), load(x, at)
+    y = c1 * b
+    if kind == GENERAL:
+        y = y + c2 * load(other, s)
+    y = y + slope * xs
+    if kind in (LEARNING, GENERAL):
+        store(base, s, b + more * xs)
+    if keep:
+        store(v, s, y)
+    if kind == AVERAGING:
+        return p2 * y
+    if kind == GENERAL:
+        return p1 * load(other, s) + p2 * y
+    return load(other, s) + p2 * y
 
 
-@inner
-def scalar_shrinkage(code, norms, step, lam, at, p0):
-    """Set the eight norms to |prox| / norm of their groups, for any penalty; return the bits of those not zero."""
-    bits = 0
-    for lane in range(WIDTH):
-        length = prox(code, norms[lane], step, lam[at + lane], p0)
-        norms[lane] = length / norms[lane] if length > 0.0 else 0.0
-        if length > 0.0:
-            bits |= 1 << lane
-    return bits
+@inlined
+def _entries(
+    kind, plain, keep, penalty, start, length, stride, step, c, c1, c2, p1, p2, slope, more, base, other, v, w, x, x_at,
+    ahead, ahead_at, coming, dot, lanes, two_points, codes_w, codes_z, stamp, log_w, log_z, count_w, count_z,
+):  # fmt: skip
+    """Do a step of a chunk of entries; return the sum of products, and the numbers of entries of the logs.
+
+    With `plain`, the penalty is the absolute value, c = 1 and w = z.
+    """
+    times, old, new, lam, code = splat(step), splat(1.0 - c), splat(c), penalty.lam, penalty.code
+    for first in range(0, length, 8):
+        bits_w, bits_z, count = np.uint64(0), np.uint64(0), min(8, length - first)
+        for m in range(first, first + count):
+            j = m * WIDTH
+            s = start + j
+            prefetch(ahead, coming + j)
+            r = _point(kind, keep, c1, c2, p1, p2, slope, more, base, other, v, x, s, x_at + j)
+            if plain or code == 0:
+                r = soft(r, times * load(lam, start + m * stride))
+            else:
+                store(lanes, 0, r)
+                scalar_entries(code, lanes, step, lam, s, penalty.p0)
+                r = load(lanes, 0)
+            bits_z = (bits_z >> np.uint64(8)) | (np.uint64(nonzero(r)) << np.uint64(56))
+            if not plain and c != 1.0:
+                r = old * load(w, s) + new * r
+            store(w, s, r)
+            dot = dot + r * load(ahead, ahead_at + j)
+            if not plain and two_points:
+                bits_w = (bits_w >> np.uint64(8)) | (np.uint64(nonzero(r)) << np.uint64(56))
+        at = start // WIDTH + first
+        count_z = note_word(bits_z, count, codes_z, at, stamp, log_z, count_z)
+        if not plain and two_points:
+            count_w = note_word(bits_w, count, codes_w, at, stamp, log_w, count_w)
+    return dot, count_w, count_z
 
 
-@inner
-def scalar_entries(code, point, step, lam, at, p0):
-    """Set the eight entries to their prox, for any penalty."""
-    for lane in range(WIDTH):
-        x, strength = point[lane], lam[at + lane]
-        if code == 6 and strength > 0.0:
-            point[lane] = max(x - step * strength, 0.0)
-        else:
-            length = prox(code, abs(x), step, strength, p0)
-            point[lane] = length if x >= 0.0 else -length
+@inlined
+def _squares(kind, keep, l1, spread, z, z_at, start, length, c1, c2, p1, p2, slope, more, base, other, v, x, x_at,
+             ahead, coming, square):  # fmt: skip
+    """Set z to a plane of a chunk of groups, the part of the prox by entries done; return `square` plus its squares."""
+    for j in range(0, length * WIDTH, WIDTH):
+        prefetch(ahead, coming + j)
+        r = _point(kind, keep, c1, c2, p1, p2, slope, more, base, other, v, x, start + j, x_at + j)
+        if kind == GENERAL and l1 > 0.0:
+            r = soft(r, spread)
+        store(z, z_at + j, r)
+        square = square + r * r
+    return square
 
 
 @inner
@@ -132,9 +177,17 @@ def sweep(
     planes; so does `ahead`. The row of `ahead` that begins at `coming` is fetched into the cache.
     """
     c1, c2, p1, p2 = splat(vv), splat(vo), splat(po), splat(pv)
-    old, new = splat(1.0 - c), splat(c)
-    times, spread, zero = splat(step), splat(step * penalty.l1), splat(0.0)
-    chunks, lam, code, entrywise = penalty.chunks, penalty.lam, penalty.code, penalty.l1 > 0.0
+    old, new, times, spread, zero = splat(1.0 - c), splat(c), splat(step), splat(step * penalty.l1), splat(0.0)
+    chunks, lam, code = penalty.chunks, penalty.lam, penalty.code
+    plain = code == 0 and c == 1.0 and not two_points
+    kind = GENERAL
+    if vo == 0.0 and (po == 0.0 or po == 1.0):
+        if learnt == 0.0:
+            kind = AVERAGING if po == 0.0 else DESCENT
+        elif po == 1.0 and not keep:
+            kind = LEARNING
+    if penalty.l1 > 0.0:
+        kind = GENERAL
     count_w, count_z = log_w.filled[0], log_z.filled[0]
     fill(dots, 0.0)
     sums = dots.shape[0] // 2
@@ -142,55 +195,61 @@ def sweep(
         first, length = chunks[i, START], chunks[i, LENGTH]
         plane, planes = chunks[i, PLANE], chunks[i, PLANE] + chunks[i, PLANES]
         turn = (i & 1) * sums  # two sums in turn: half the chain of additions
-        if coming >= 0:
-            for m in range(length):
-                prefetch(ahead, coming + first + m * WIDTH)
         if chunks[i, KIND] == ENTRIES:
             dot, slope, more = load(dots, turn + plane * WIDTH), splat(a[plane]), splat(learnt * a[plane])
-            start, at, stride = plane * width + first, (plane * width + first) // WIDTH, chunks[i, STRIDE]
-            for m in range(length):
-                j = first + m * WIDTH
-                s = start + m * WIDTH
-                o, b, xs = load(other, s), load(base, s), load(x, x_start + plane * x_plane + j)
-                y = c1 * b + c2 * o + slope * xs
-                if learnt != 0.0:
-                    store(base, s, b + more * xs)
-                if keep:
-                    store(v, s, y)
-                r = p1 * o + p2 * y
-                if code == 0:
-                    r = soft(r, times * load(lam, start + m * stride))
-                else:
-                    store(lanes, 0, r)
-                    scalar_entries(code, lanes, step, lam, s, penalty.p0)
-                    r = load(lanes, 0)
-                count_z = note(nonzero(r), codes_z, at + m, stamp, log_z.entries, count_z)
-                if c != 1.0:
-                    r = old * load(w, s) + new * r
-                store(w, s, r)
-                dot = dot + r * load(ahead, ahead_start + plane * ahead_plane + j)
-                if two_points:
-                    count_w = note(nonzero(r), codes_w, at + m, stamp, log_w.entries, count_w)
+            start, stride, fetched = plane * width + first, chunks[i, STRIDE], coming + first
+            x_at, ahead_at = x_start + plane * x_plane + first, ahead_start + plane * ahead_plane + first
+            if plain and kind == AVERAGING:
+                dot, count_w, count_z = _entries(
+                    AVERAGING, True, True, penalty, start, length, stride, step, c, c1, c2, p1, p2, slope, more, base,
+                    other, v, w, x, x_at, ahead, ahead_at, fetched, dot, lanes, two_points, codes_w, codes_z, stamp,
+                    log_w, log_z, count_w, count_z,
+                )  # fmt: skip
+            elif plain and kind == LEARNING:
+                dot, count_w, count_z = _entries(
+                    LEARNING, True, False, penalty, start, length, stride, step, c, c1, c2, p1, p2, slope, more, base,
+                    other, v, w, x, x_at, ahead, ahead_at, fetched, dot, lanes, two_points, codes_w, codes_z, stamp,
+                    log_w, log_z, count_w, count_z,
+                )  # fmt: skip
+            elif plain and kind == DESCENT:
+                dot, count_w, count_z = _entries(
+                    DESCENT, True, keep, penalty, start, length, stride, step, c, c1, c2, p1, p2, slope, more, base,
+                    other, v, w, x, x_at, ahead, ahead_at, fetched, dot, lanes, two_points, codes_w, codes_z, stamp,
+                    log_w, log_z, count_w, count_z,
+                )  # fmt: skip
+            else:
+                dot, count_w, count_z = _entries(
+                    GENERAL, False, keep, penalty, start, length, stride, step, c, c1, c2, p1, p2, slope, more, base,
+                    other, v, w, x, x_at, ahead, ahead_at, fetched, dot, lanes, two_points, codes_w, codes_z, stamp,
+                    log_w, log_z, count_w, count_z,
+                )  # fmt: skip
             store(dots, turn + plane * WIDTH, dot)
             continue
         at = w.shape[0] // WIDTH + i
         square = zero
         for k in range(plane, planes):
-            slope, more = splat(a[k]), splat(learnt * a[k])
-            for m in range(length):
-                j = first + m * WIDTH
-                s = k * width + j
-                o, b, xs = load(other, s), load(base, s), load(x, x_start + k * x_plane + j)
-                y = c1 * b + c2 * o + slope * xs
-                if learnt != 0.0:
-                    store(base, s, b + more * xs)
-                if keep:
-                    store(v, s, y)
-                r = p1 * o + p2 * y
-                if entrywise:
-                    r = soft(r, spread)
-                store(z, k * width + m * WIDTH, r)
-                square = square + r * r
+            slope, more, start = splat(a[k]), splat(learnt * a[k]), k * width + first
+            x_at, fetched = x_start + k * x_plane + first, coming + first
+            if kind == AVERAGING:
+                square = _squares(
+                    AVERAGING, True, penalty.l1, spread, z, k * width, start, length, c1, c2, p1, p2, slope, more, base,
+                    other, v, x, x_at, ahead, fetched, square,
+                )  # fmt: skip
+            elif kind == LEARNING:
+                square = _squares(
+                    LEARNING, False, penalty.l1, spread, z, k * width, start, length, c1, c2, p1, p2, slope, more, base,
+                    other, v, x, x_at, ahead, fetched, square,
+                )  # fmt: skip
+            elif kind == DESCENT:
+                square = _squares(
+                    DESCENT, keep, penalty.l1, spread, z, k * width, start, length, c1, c2, p1, p2, slope, more, base,
+                    other, v, x, x_at, ahead, fetched, square,
+                )  # fmt: skip
+            else:
+                square = _squares(
+                    GENERAL, keep, penalty.l1, spread, z, k * width, start, length, c1, c2, p1, p2, slope, more, base,
+                    other, v, x, x_at, ahead, fetched, square,
+                )  # fmt: skip
         if chunks[i, KIND] == ONE_GROUP:
             square = splat(total(square))
         factor = zero
@@ -207,7 +266,7 @@ def sweep(
                 bits = above(norm, threshold)
         if not penalty.by_entry:
             was = codes_w[at] if two_points else codes_z[at]
-            count_z = note(bits, codes_z, at, stamp, log_z.entries, count_z)
+            count_z = note(bits, codes_z, at, stamp, log_z, count_z)
             if bits == 0 and was == 0:
                 continue  # w stays zero
         support = zero
@@ -218,19 +277,19 @@ def sweep(
                 s = k * width + j
                 r = factor * load(z, k * width + m * WIDTH)
                 if penalty.by_entry:
-                    count_z = note(nonzero(r), codes_z, s // WIDTH, stamp, log_z.entries, count_z)
+                    count_z = note(nonzero(r), codes_z, s // WIDTH, stamp, log_z, count_z)
                 if c != 1.0:
                     r = old * load(w, s) + new * r
                 store(w, s, r)
                 dot = dot + r * load(ahead, ahead_start + k * ahead_plane + j)
                 if two_points:
                     if penalty.by_entry:
-                        count_w = note(nonzero(r), codes_w, s // WIDTH, stamp, log_w.entries, count_w)
+                        count_w = note(nonzero(r), codes_w, s // WIDTH, stamp, log_w, count_w)
                     support = either(support, r)
             store(dots, turn + k * WIDTH, dot)
         if two_points and not penalty.by_entry:
             bits = nonzero(support)
             if chunks[i, KIND] == ONE_GROUP and bits != 0:
                 bits = EVERY
-            count_w = note(bits, codes_w, at, stamp, log_w.entries, count_w)
+            count_w = note(bits, codes_w, at, stamp, log_w, count_w)
     log_w.filled[0], log_z.filled[0] = count_w, count_z
