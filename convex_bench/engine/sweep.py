@@ -271,20 +271,26 @@ def sweep(
                 continue  # w stays zero
         support = zero
         for k in range(plane, planes):
-            dot = load(dots, turn + k * WIDTH)
-            for m in range(length):
-                j = first + m * WIDTH
-                s = k * width + j
-                r = factor * load(z, k * width + m * WIDTH)
+            dot, start = load(dots, turn + k * WIDTH), k * width + first
+            ahead_at = ahead_start + k * ahead_plane + first
+            if plain and not penalty.by_entry:
+                for j in range(0, length * WIDTH, WIDTH):
+                    r = factor * load(z, k * width + j)
+                    store(w, start + j, r)
+                    dot = dot + r * load(ahead, ahead_at + j)
+                store(dots, turn + k * WIDTH, dot)
+                continue
+            for j in range(0, length * WIDTH, WIDTH):
+                r, at_byte = factor * load(z, k * width + j), (start + j) // WIDTH
                 if penalty.by_entry:
-                    count_z = note(nonzero(r), codes_z, s // WIDTH, stamp, log_z, count_z)
+                    count_z = note(nonzero(r), codes_z, at_byte, stamp, log_z, count_z)
                 if c != 1.0:
-                    r = old * load(w, s) + new * r
-                store(w, s, r)
-                dot = dot + r * load(ahead, ahead_start + k * ahead_plane + j)
+                    r = old * load(w, start + j) + new * r
+                store(w, start + j, r)
+                dot = dot + r * load(ahead, ahead_at + j)
                 if two_points:
                     if penalty.by_entry:
-                        count_w = note(nonzero(r), codes_w, s // WIDTH, stamp, log_w, count_w)
+                        count_w = note(nonzero(r), codes_w, at_byte, stamp, log_w, count_w)
                     support = either(support, r)
             store(dots, turn + k * WIDTH, dot)
         if two_points and not penalty.by_entry:
