@@ -59,17 +59,33 @@ def enter(calendar, base, g, step):
 
 @compiled
 def first_step(clock, base, t, key):
-    """Return the first step after t at which the increasing clock reaches `key`, up to rounding; NEVER if none does."""
-    low, high = t - base, clock.shape[0]
-    if low >= high or clock[high - 1] < key * (1.0 - SLACK):
+    """Return the first step after t at which the increasing clock reaches `key`, up to rounding; NEVER if none does.
+
+    Sought around the step that would be the one if the clock went at an even pace, at distances that double.
+    """
+    low, high, key = t - base, clock.shape[0], key * (1.0 - SLACK)
+    if low >= high or clock[high - 1] < key:
         return NEVER
-    while low < high:
-        middle = (low + high) >> 1
-        if clock[middle] < key * (1.0 - SLACK):
-            low = middle + 1
+    first, last, width = low, high - 1, 1
+    even = (key - clock[low]) / (clock[last] - clock[low]) * (last - low) if last > low else 0.0
+    guess = low + int(min(max(even, 0.0), last - low))
+    if clock[guess] < key:
+        first = guess + 1
+        while first + width <= last and clock[first + width - 1] < key:
+            first, width = first + width, 2 * width
+        last = min(last, first + width - 1)
+    else:
+        last = guess
+        while last - width >= first and clock[last - width] >= key:
+            last, width = last - width, 2 * width
+        first = max(first, last - width + 1)
+    while first < last:
+        middle = (first + last) >> 1
+        if clock[middle] < key:
+            first = middle + 1
         else:
-            high = middle
-    return base + 1 + low
+            last = middle
+    return base + 1 + first
 
 
 @compiled
@@ -91,21 +107,18 @@ def aligned(rows: int, columns: int) -> np.ndarray:
     return flat[skip : skip + rows * columns].reshape(rows, columns)
 
 
-class Log(NamedTuple):
-    """Changes of structure: step, atom, its new code."""
-
-    step: np.ndarray  # (capacity,) int64
-    atom: np.ndarray  # (capacity,) int32
-    new: np.ndarray  # (capacity,) int8
-
-
-def log(capacity: int) -> Log:
-    """Return a log with room for `capacity` changes."""
-    return Log(np.empty(capacity, np.int64), np.empty(capacity, np.int32), np.empty(capacity, np.int8))
+def log(capacity: int) -> np.ndarray:
+    """Return a log of changes of structure, one number each, in whose order they are by step, then by atom."""
+    return np.empty(capacity, np.int64)
 
 
 @compiled
 def log_change(log, count, t, atom, new):
-    """Write change number `count`; return the new count."""
-    log.step[count], log.atom[count], log.new[count] = t, atom, new
+    """Write change number `count`: at step t the code of an atom becomes `new`, 0 or 1. Return the new count."""
+    log[count] = (t << 32) + (np.int64(atom) << 1) + new
     return count + 1
+
+
+def read_log(log: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return step, atom and new code of each change in a log."""
+    return log >> 32, (log >> 1 & 0x7FFFFFFF).astype(np.int32), (log & 1).astype(np.int8)

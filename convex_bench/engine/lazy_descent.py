@@ -25,9 +25,8 @@ import numpy as np
 
 from convex_bench.engine.compiled import compiled
 from convex_bench.engine.lazy_calendar import NEVER, SLACK, aligned, clear, enter, enter_by_clock, log_change
-from convex_bench.engine.prefetch import prefetch_rows
+from convex_bench.engine.prefetch import draw_ahead, prefetch_rows
 from convex_bench.engine.rows import slope
-from convex_bench.engine.sampling import draw
 
 _MATH = {"reassoc", "nsz", "contract"}
 
@@ -217,18 +216,18 @@ def _add_rows(data, indices, indptr, n, rows, work, saga, s):
 def advance(
     data, indices, indptr, n, y, loss, gof, gptr, entries,
     lrs, clock, saga, base, t, stop,
-    rng, order, rows, work, s, calendar, touched, log, counts,
+    rng, order, drawn, work, s, calendar, touched, log, counts,
 ):  # fmt: skip
     """Run steps t+1 .. stop of one seed in place; entry i of `lrs` and of `clock`, S, belongs to step base + 1 + i.
 
     Returns the number of steps done in all: less than `stop` when the log or the calendar is full; call again then.
     """
-    size, groups = rows.shape[0], s.r.shape[0]
+    size, groups = drawn.shape[1], s.r.shape[0]
     fresh = work[0]
     end = base + clock.shape[0]
     _plan(s, calendar, clock, base, t, saga)
     while t < stop:
-        if calendar.used[0] + 2 * groups > calendar.links.shape[0] or counts[1] + groups > log.step.shape[0]:
+        if calendar.used[0] + 2 * groups > calendar.links.shape[0] or counts[1] + groups > log.shape[0]:
             return t
         lr, now = lrs[t - base], clock[t - base]
         entry = calendar.heads[t - base]
@@ -249,7 +248,8 @@ def advance(
             s.r[g, STAMP] = t
             touched[many] = g
             many += 1
-        draw(rng, order, n, rows)
+        draw_ahead(indices, indptr, data, rng, order, n, drawn, t)
+        rows = drawn[t % 2]
         prefetch_rows(indices, indptr, rows, gof, entries, s.x, s.r)
         for q in range(size):
             m = 0.0
