@@ -81,10 +81,12 @@ class _Loop:
     def __init__(self, layout: LazyLayout) -> None:
         self.lam, self.code, self.p0, self.free = layout.lam, layout.code, layout.parameter, layout.free
         self.gptr, self.size, self.n = layout.groups, len(layout.order), len(layout.y)
-        gof = np.repeat(np.arange(len(self.lam), dtype=np.int32), np.diff(self.gptr))
         self.entries = len(self.lam) == self.size
+        group = layout.indices  # of each nonzero
+        if not self.entries:
+            group = np.repeat(np.arange(len(self.lam), dtype=np.int32), np.diff(self.gptr))[layout.indices]
         labels = (self.n, layout.y, layout.loss)
-        self.rows = (layout.data, layout.indices, layout.indptr, *labels, gof, self.gptr, self.entries)
+        self.rows = (layout.data, layout.indices, layout.indptr, *labels, group, self.gptr, self.entries)
 
 
 class _Averaging(_Loop):

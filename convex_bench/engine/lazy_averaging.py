@@ -179,7 +179,7 @@ def _settle(s, g, t, start, stop, on, norm, c, calendar, log_w, log_z, counts):
 
 @compiled
 def advance(
-    data, indices, indptr, n, y, loss, gof, gptr, entries, sided, ridge,
+    data, indices, indptr, n, y, loss, group, gptr, entries, sided, ridge,
     coef, clock, c, fine, coarse, base, t, stop,
     rng, order, drawn, work, s, calendar, touched, log_w, log_z, counts,
 ):  # fmt: skip
@@ -215,14 +215,14 @@ def advance(
             _catch_up(s, g, t - 1, gptr[g], gptr[g + 1], fine, coarse)
             touched[many] = g
             many += 1
-        draw_ahead(indices, indptr, data, rng, order, n, drawn, t)
+        draw_ahead(indices, indptr, data, group, rng, order, n, drawn, t)
         rows = drawn[t % 2]
         prefetch_entries(indices, indptr, rows, v)
         for q in range(size):
             m = 0.0
             for k in range(indptr[rows[q]], indptr[rows[q] + 1]):
                 j = indices[k]
-                g = j if entries else gof[j]
+                g = group[k]
                 if live[g]:
                     if r[g, SINCE] != t - 1:
                         start, last = (j, j + 1) if entries else (gptr[g], gptr[g + 1])
@@ -235,7 +235,7 @@ def advance(
         for q in range(size):
             for k in range(indptr[rows[q]], indptr[rows[q] + 1]):
                 j, change = indices[k], data[k] * slopes[q]
-                g = j if entries else gof[j]
+                g = group[k]
                 if not entries:
                     square[g] += change * (2.0 * v[j] + change)
                 v[j] += change

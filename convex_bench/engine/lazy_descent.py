@@ -214,7 +214,7 @@ def _add_rows(data, indices, indptr, n, rows, work, saga, s):
 
 @compiled
 def advance(
-    data, indices, indptr, n, y, loss, gof, gptr, entries,
+    data, indices, indptr, n, y, loss, group, gptr, entries,
     lrs, clock, saga, base, t, stop,
     rng, order, drawn, work, s, calendar, touched, log, counts,
 ):  # fmt: skip
@@ -248,14 +248,14 @@ def advance(
             s.r[g, STAMP] = t
             touched[many] = g
             many += 1
-        draw_ahead(indices, indptr, data, rng, order, n, drawn, t)
+        draw_ahead(indices, indptr, data, group, rng, order, n, drawn, t)
         rows = drawn[t % 2]
-        prefetch_rows(indices, indptr, rows, gof, entries, s.x, s.r)
+        prefetch_rows(indices, indptr, rows, group, s.x, s.r)
         for q in range(size):
             m = 0.0
             for k in range(indptr[rows[q]], indptr[rows[q] + 1]):
                 j = indices[k]
-                g = j if entries else gof[j]
+                g = group[k]
                 if s.r[g, STAMP] != t:
                     start, last = (g, g + 1) if entries else (gptr[g], gptr[g + 1])
                     _catch_up(s, g, t - 1, start, last, lr, saga)
@@ -270,21 +270,21 @@ def advance(
                 s.d[j] = s.x[j, MU] + s.x[j, G]
         for i in range(many):
             g = touched[i]
-            group = s.r[g]
+            own = s.r[g]
             start, last = (g, g + 1) if entries else (gptr[g], gptr[g + 1])
-            on = _prox(s.x, group, start, last, lr, entries)
-            group[SINCE], group[S] = t, now
-            if group[ON] == ALWAYS:
+            on = _prox(s.x, own, start, last, lr, entries)
+            own[SINCE], own[S] = t, now
+            if own[ON] == ALWAYS:
                 continue
-            if on != (group[ON] != 0.0):
-                group[ON], calendar.due[g] = on, NEVER
+            if on != (own[ON] != 0.0):
+                own[ON], calendar.due[g] = on, NEVER
                 counts[1] = log_change(log, counts[1], t, g, on)
             if saga:
-                group[EVENT] = _next_change(s.x[g, W], lr * s.x[g, MU], lr * group[LAM], t)
+                own[EVENT] = _next_change(s.x[g, W], lr * s.x[g, MU], lr * own[LAM], t)
                 calendar.due[g] = NEVER
-                if group[EVENT] <= end:
-                    enter(calendar, base, g, int(group[EVENT]))
-            elif on and group[LAM] > 0.0:
-                enter_by_clock(calendar, clock, base, t, g, now + group[NORM] / group[LAM])
+                if own[EVENT] <= end:
+                    enter(calendar, base, g, int(own[EVENT]))
+            elif on and own[LAM] > 0.0:
+                enter_by_clock(calendar, clock, base, t, g, now + own[NORM] / own[LAM])
         s.total[0] = now
     return t

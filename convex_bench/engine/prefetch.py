@@ -8,12 +8,12 @@ from convex_bench.engine.sampling import draw
 
 
 @compiled
-def prefetch_rows(indices, indptr, rows, gof, entries, x, r):
+def prefetch_rows(indices, indptr, rows, group, x, r):
     """Prefetch the records of the coordinates (x) and of the groups (r) that some rows of a CSR matrix touch."""
     for i in rows:
         for k in range(indptr[i], indptr[i + 1]):
             prefetch(x, indices[k] * x.shape[1])
-            prefetch(r, (indices[k] if entries else gof[indices[k]]) * r.shape[1])
+            prefetch(r, group[k] * r.shape[1])
 
 
 @compiled
@@ -25,8 +25,8 @@ def prefetch_entries(indices, indptr, rows, v):
 
 
 @compiled
-def draw_ahead(indices, indptr, data, rng, order, n, rows, t):
-    """Draw the rows of step t + 1, and prefetch their columns and values.
+def draw_ahead(indices, indptr, data, group, rng, order, n, rows, t):
+    """Draw the rows of step t + 1, and prefetch their columns, groups and values.
 
     `rows` (2, b) holds those of step t in place t mod 2; what is ahead is a part of the state. t counts from 1.
     """
@@ -38,3 +38,4 @@ def draw_ahead(indices, indptr, data, rng, order, n, rows, t):
         for k in range(indptr[i], indptr[i + 1], 8):  # a cache line holds eight values
             prefetch(data, k)
             prefetch(indices, k)
+            prefetch(group, k)
