@@ -24,7 +24,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from convex_bench.engine.compiled import compiled
+from convex_bench.engine.compiled import compiled, inlined
 from convex_bench.engine.lazy_calendar import NEVER, SLACK, aligned, clear, enter, enter_by_clock, log_change
 from convex_bench.engine.prefetch import draw_ahead, prefetch_entries
 from convex_bench.engine.rows import slope
@@ -74,7 +74,7 @@ def powers(base: float, steps: int) -> tuple[np.ndarray, np.ndarray]:
     return fine, coarse
 
 
-@compiled
+@inlined
 def _factors(r, lam, sums, g, n, fine, coarse):
     """Return (p, f) such that w_g becomes p w_g - f V_g over n steps in which nothing touches it."""
     p = fine[n & ((1 << _SPLIT) - 1)] * coarse[n >> _SPLIT]
@@ -86,7 +86,7 @@ def _factors(r, lam, sums, g, n, fine, coarse):
     return p, f
 
 
-@compiled
+@inlined
 def _catch_up(s, g, t, start, stop, fine, coarse):
     """Bring w_g of a live group to step t."""
     v, w, _, _, lams, r, sums = s
@@ -113,7 +113,7 @@ def _fading(x, t, c):
     return float(step)
 
 
-@partial(compiled, fastmath=_MATH)
+@partial(inlined, fastmath=_MATH)
 def _is_on(v, start, stop, scale, threshold, entries, sided):
     """Return (whether z_g is nonzero, |V_g|) for the point scale V_g: the ordinary loop's comparison."""
     if entries:

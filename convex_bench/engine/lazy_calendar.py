@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from convex_bench.engine.compiled import compiled
+from convex_bench.engine.compiled import compiled, inlined
 
 NEVER = np.iinfo(np.int64).max
 SLACK = 1e-12  # relative: an entry may come due a step too early by rounding, never too late
@@ -46,7 +46,7 @@ def clear(calendar):
     calendar.used[0] = 0
 
 
-@compiled
+@inlined
 def enter(calendar, base, g, step):
     """Enter group g at a step of the block in place of the entry it has."""
     e = calendar.used[0]
@@ -88,7 +88,7 @@ def first_step(clock, base, t, key):
     return base + 1 + first
 
 
-@compiled
+@inlined
 def enter_by_clock(calendar, clock, base, t, g, key):
     """Enter group g where the clock reaches `key`, unless it has an earlier entry, which will look again."""
     if clock[clock.shape[0] - 1] < key * (1.0 - SLACK):
@@ -112,7 +112,7 @@ def log(capacity: int) -> np.ndarray:
     return np.empty(capacity, np.int64)
 
 
-@compiled
+@inlined
 def log_change(log, count, t, atom, new):
     """Write change number `count`: at step t the code of an atom becomes `new`, 0 or 1. Return the new count."""
     log[count] = (t << 32) + (np.int64(atom) << 1) + new

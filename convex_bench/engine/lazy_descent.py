@@ -23,7 +23,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from convex_bench.engine.compiled import compiled
+from convex_bench.engine.compiled import compiled, inlined
 from convex_bench.engine.lazy_calendar import NEVER, SLACK, aligned, clear, enter, enter_by_clock, log_change
 from convex_bench.engine.prefetch import draw_ahead, prefetch_rows
 from convex_bench.engine.rows import slope
@@ -59,7 +59,7 @@ def descent(w: np.ndarray, codes: np.ndarray, lam: np.ndarray, free: np.ndarray,
     return Descent(x, r, np.zeros(n), np.zeros(1), np.zeros(len(w)))
 
 
-@compiled
+@inlined
 def _decline(x, speed):
     """Return the most steps k with x - k speed > 0, for x, speed > 0."""
     k = math.ceil(x / speed * (1.0 - SLACK)) - 1.0
@@ -88,7 +88,7 @@ def _drift(x, shift, threshold, n):
     return x
 
 
-@compiled
+@inlined
 def _next_change(x, shift, threshold, t):
     """Return the step at which x, at step t, may become or cease to be zero by itself."""
     if x == 0.0:
@@ -97,13 +97,13 @@ def _next_change(x, shift, threshold, t):
     return t + 1.0 + _decline(abs(x), speed) if speed > 0.0 else math.inf
 
 
-@compiled
+@inlined
 def _shrinkage(s, group):
     """Return |w_g| after the steps since the group was last brought up to date, proximal SGD's."""
     return group[NORM] - group[LAM] * (s.total[0] - group[S])
 
 
-@compiled
+@inlined
 def _catch_up(s, g, t, start, stop, lr, saga):
     """Bring w_g to step t."""
     group = s.r[g]
@@ -123,7 +123,7 @@ def _catch_up(s, g, t, start, stop, lr, saga):
     group[S] = s.total[0]
 
 
-@partial(compiled, fastmath=_MATH)
+@partial(inlined, fastmath=_MATH)
 def _prox(x, group, start, stop, lr, entries):
     """Take the step w_g <- prox(w_g - lr (g + mu)), empty g, and return whether w_g is active."""
     threshold = lr * group[LAM]
