@@ -5,6 +5,8 @@ A log is a `sweep.Changes`.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from convex_bench.engine.compiled import inlined
@@ -12,7 +14,7 @@ from convex_bench.engine.lanes import set_word, word
 
 
 @inlined
-def note(bits, codes, at, stamp, log, count):
+def note(bits: Any, codes: Any, at: Any, stamp: Any, log: Any, count: Any) -> Any:
     """Set codes[at] to `bits`; if that is a change, log it as entry `count`. Return the number of entries.
 
     stamp = step << 32.
@@ -26,7 +28,7 @@ def note(bits, codes, at, stamp, log, count):
 
 
 @inlined
-def note_word(bits, length, codes, at, stamp, log, count):
+def note_word(bits: Any, length: Any, codes: Any, at: Any, stamp: Any, log: Any, count: Any) -> Any:
     """Do the same for the `length` <= 8 bytes from `at` on, without a branch: entries change more often than groups."""
     new, old = np.uint64(bits) >> np.uint64(64 - 8 * length), word(codes, at)
     differ = (new ^ old) & (np.uint64(0xFFFFFFFFFFFFFFFF) >> np.uint64(64 - 8 * length))

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from convex_bench.engine.compiled import inlined, inner
+from convex_bench.engine.compiled import inner
 from convex_bench.engine.lanes import WIDTH, load, splat, store, total
 
 BLOCK = 16  # rows at a time for the full gradient
@@ -39,14 +39,14 @@ class Rows(NamedTuple):
     loss: int
 
 
-@inlined
+@inner
 def fill(x, value):
     """Set all of x to the value."""
     for j in range(x.shape[0]):
         x[j] = value
 
 
-@inlined
+@inner
 def copy(x, out):
     """Set all of out to x."""
     for j in range(x.shape[0]):
@@ -144,13 +144,13 @@ def clear(rows, batch, v):
                 v[c * rows.width + rows.indices[s]] = 0.0
 
 
-@inlined
+@inner
 def slope(loss, m, y):
     """Derivative of a loss with one output in its margin: 0 logistic, 1 squared."""
     return -y / (1.0 + math.exp(y * m)) if loss == 0 else m - y
 
 
-@inlined
+@inner
 def derivative(loss, m, y, out):
     """Derivative of the loss with respect to the margins m of a row; loss = 0 logistic, 1 squared, 2 multinomial."""
     if loss < 2:
