@@ -25,7 +25,7 @@ class Chunks:
     Attributes
     ----------
     table
-        (chunks, 5) int64, the columns of `sweep`.
+        (chunks, 5) int64, the columns of `sweep` but for the last, which depends on the strengths.
     position
         (features,) position of each feature.
     width

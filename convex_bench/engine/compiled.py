@@ -21,8 +21,18 @@ def compiled(function: Any, **options: Any) -> Any:
     Numba itself looks at the function's own file only, and would keep the old code of what is called in others.
     """
     dispatcher = njit(**_OPTIONS, **options)(function)
-    dispatcher._cache._cache_file._source_stamp = STAMP
+    file = dispatcher._cache._cache_file
+    file._source_stamp, file._load_index = STAMP, partial(_load_index, file._load_index)
     return dispatcher
 
 
+def _load_index(load: Any) -> Any:
+    """Return what is cached, nothing where that is of an older engine some of whose types are gone."""
+    try:
+        return load()
+    except (AttributeError, ImportError):
+        return {}
+
+
 inner: Any = partial(compiled, no_cpython_wrapper=True)  # called by compiled functions alone: compiles faster
+inlined: Any = partial(inner, forceinline=True)  # becomes part of its caller, where arguments may be known

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 
+from convex_bench.engine.changes import note
 from convex_bench.engine.compiled import inner
 from convex_bench.engine.penalties import prox
-from convex_bench.engine.sweep import note
 
 
 @inner
@@ -77,14 +77,14 @@ def prox_groups(penalty, point, z, metric, adaptive, step):
 
 
 @inner
-def log_changes(penalty, x, codes, t, changes):
+def log_changes(penalty, x, codes, stamp, log):
     """Log every atom whose activity differs from its code, and set that."""
-    aptr, aidx = penalty.aptr, penalty.aidx
+    aptr, aidx, count = penalty.aptr, penalty.aidx, log.filled[0]
     for atom in range(aptr.shape[0] - 1):
         active = 0
         for s in range(aptr[atom], aptr[atom + 1]):
             if x[aidx[s]] != 0.0:
                 active = 1
                 break
-        if active != codes[atom]:
-            note(active, codes, atom, t, changes)
+        count = note(active, codes, atom, stamp, log, count)
+    log.filled[0] = count

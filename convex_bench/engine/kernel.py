@@ -9,9 +9,10 @@ A step of the loop, per coordinate, with g the minibatch gradient at w and h tha
 
 and the structure of z and w is compared with the last one, atom by atom, each change written to a log.
 
-Rows are drawn two steps ahead: `sweep` multiplies the next step's row while the new w is still in registers, and has
-the one after that fetched into the cache. What is ahead is part of the state, so that results do not depend on where a
-block of steps ends.
+With one dense row a step, `sweep` multiplies the next step's row while the new w is still in registers, and has the one
+after that fetched into the cache: rows are drawn two steps ahead. What is ahead is part of the state, so that results
+do not depend on where a block of steps ends. Several rows are read from memory once: their products with w and their
+sum are taken a few rows at a time, which stay in the cache in between.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ import numpy as np
 from convex_bench.engine.compiled import compiled, inner
 from convex_bench.engine.gathered import log_changes, prox_groups
 from convex_bench.engine.lanes import WIDTH
-from convex_bench.engine.rows import accumulate, clear, copy, derivative, fill, full_gradient, margins
+from convex_bench.engine.rows import accumulate, clear, copy, derivative, fill, full_gradient, margins, part
 from convex_bench.engine.sampling import draw
 from convex_bench.engine.sweep import ENTRIES, KIND, LENGTH, PLANE, START, sweep
 
@@ -54,10 +55,11 @@ class State(NamedTuple):
     rng, order
         The stream of random numbers; see `sampling.stream`.
     batches, fresh
-        (AHEAD, b) rows of the minibatches, that of step t in place t mod AHEAD; (b, outputs) margins of step t + 1.
+        (AHEAD, b) rows of the minibatches, that of step t in place t mod AHEAD; (1, outputs) margins of step t + 1,
+        where `sweep` computes them.
     w, z, v, u, anchor, mu, previous, d
         Flat vectors as above (u: second moment; previous: w of a step before); d is the estimate of the gradient, set
-        at the end of a block. z is kept where groups are gathered.
+        at the end of a block. v is kept where the next step needs it, z where groups are gathered.
     table
         Derivatives of all rows (n, outputs) at the snapshot, or at their last draw; empty where h needs none.
     g, point, metric
@@ -115,8 +117,8 @@ def _live(chunks, codes, first, segments):
 
 
 @inner
-def _gathered_step(penalty, plan, t, row, a, s, log_w, log_z):
-    """Do step t with gradient a g, group by group."""
+def _gathered_step(penalty, plan, stamp, row, a, learnt, s, log_w, log_z):
+    """Do a step with gradient a g, group by group; mu learns from g as in `sweep`."""
     v, w, z, u, mu, point, metric = s.v, s.w, s.z, s.u, s.mu, s.point, s.metric
     c, e = row[C], row[E]
     for j in range(v.shape[0]):
@@ -127,6 +129,8 @@ def _gathered_step(penalty, plan, t, row, a, s, log_w, log_z):
             d = math.sqrt(row[USCALE] * u[j]) + plan.eps
             metric[j] = d
         point[j] = row[PA] * s.anchor[j] + row[PW] * w[j] + row[PV] * v[j] / d
+        if learnt != 0.0:
+            mu[j] += learnt * s.g[j]
     if e != 0.0:
         copy(z, mu)
     prox_groups(penalty, point, z, metric, plan.adaptive, row[STEP])
@@ -134,9 +138,9 @@ def _gathered_step(penalty, plan, t, row, a, s, log_w, log_z):
         w[j] = (1.0 - c) * w[j] + c * z[j] if c != 1.0 else z[j]
         if e != 0.0:
             w[j] += e * (z[j] - mu[j])
-    log_changes(penalty, z, s.codes_z, t, log_z)
+    log_changes(penalty, z, s.codes_z, stamp, log_z)
     if plan.two_points:
-        log_changes(penalty, w, s.codes_w, t, log_w)
+        log_changes(penalty, w, s.codes_w, stamp, log_w)
 
 
 @compiled
@@ -149,18 +153,21 @@ def advance(rows, penalty, plan, coef, base, t, stop, s, log_w, log_z):
     whole = s.segments[s.segments.shape[0] - 1 :]
     no_table = s.table[:0]
     weight, r, h = s.weight, s.r, s.h
-    room = log_w.step.shape[0] - s.codes_w.shape[0]  # what a log may hold before a step
+    room = log_w.where.shape[0] - s.codes_w.shape[0]  # what a log may hold before a step
     fused = rows.dense and b == 1 and not plan.full and not penalty.gathered
-    known = 1 if rows.dense and not penalty.gathered else 0  # rows of a minibatch that `sweep` multiplies
+    sparse_w = rows.dense and not penalty.gathered and not penalty.by_entry
+    few, learnt = part(rows), b / rows.n if plan.second == TABLE else 0.0
     if t == 0 and not plan.full:
         draw(s.rng, s.order, rows.n, s.batches[1])
         draw(s.rng, s.order, rows.n, s.batches[2])
-        margins(rows, s.batches[1], s.w, whole, s.fresh)
+        if fused:
+            margins(rows, s.batches[1], s.w, whole, s.fresh)
     while t < stop:
         if max(log_w.filled[0], log_z.filled[0]) > room:
             return t
         row = coef[t - base]
         t += 1
+        stamp = t << 32
         batch, coming, later = s.batches[t % AHEAD], s.batches[(t + 1) % AHEAD], s.batches[(t + 2) % AHEAD]
         if row[RESTART] != 0.0:
             copy(s.w, s.anchor)
@@ -172,63 +179,70 @@ def advance(rows, penalty, plan, coef, base, t, stop, s, log_w, log_z):
             full_gradient(rows, s.w, whole, s.g, no_table, s.block, s.values)
         else:
             draw(s.rng, s.order, rows.n, later)
-            if plan.second == PREVIOUS and row[VH] != 0.0:
-                margins(rows, batch, s.previous, whole, h)
-            for q in range(b):
-                i = batch[q]
-                derivative(rows.loss, s.fresh[q], rows.y[i], r[q])
-                if plan.second == PREVIOUS:
-                    if row[VH] != 0.0:
+            live = whole
+            if sparse_w and not fused:
+                codes = s.codes_w if plan.two_points else s.codes_z
+                live = s.segments[: _live(penalty.chunks, codes, s.w.shape[0] // WIDTH, s.segments)]
+            again = plan.second == PREVIOUS and row[VH] != 0.0
+            for start in range(0, b, few):
+                end = min(start + few, b)
+                if fused:
+                    copy(s.fresh[0], r[0])
+                else:
+                    margins(rows, batch[start:end], s.w, live, r[start:end])
+                if again:
+                    margins(rows, batch[start:end], s.previous, whole, h[start:end])
+                for q in range(start, end):
+                    i = batch[q]
+                    derivative(rows.loss, r[q], rows.y[i], r[q])
+                    if again:
                         derivative(rows.loss, h[q], rows.y[i], h[q])
-                elif plan.second != NONE:
-                    copy(s.table[i], h[q])
-                for c in range(k):
-                    weight[q, c] = (r[q, c] if plan.adaptive else row[VG] * r[q, c]) / b
-                    if plan.second != NONE and row[VH] != 0.0:
-                        weight[q, c] += row[VH] * h[q, c] / b
-            if not fused:
-                accumulate(rows, batch, weight, s.g)
+                    elif plan.second == SNAPSHOT_POINT or plan.second == TABLE:
+                        copy(s.table[i], h[q])
+                    for c in range(k):
+                        weight[q, c] = (r[q, c] if plan.adaptive else row[VG] * r[q, c]) / b
+                        if plan.second != NONE and row[VH] != 0.0:
+                            weight[q, c] += row[VH] * h[q, c] / b
+                if not fused:
+                    accumulate(rows, batch[start:end], weight[start:end], s.g)
         if plan.second == PREVIOUS:
             copy(s.w, s.previous)
         if penalty.gathered:
-            _gathered_step(penalty, plan, t, row, a, s, log_w, log_z)
+            _gathered_step(penalty, plan, stamp, row, a, learnt, s, log_w, log_z)
         else:
-            other = s.anchor if row[PA] != 0.0 else s.w
-            v_from = s.mu if row[VM] != 0.0 else s.v
+            # vectors that a method does without are replaced by one that is read anyway
+            vv = row[VM] if row[VM] != 0.0 else row[VV]
+            v_from = s.mu if row[VM] != 0.0 else s.v if row[VV] != 0.0 else s.w
+            other = s.anchor if row[PA] != 0.0 else s.w if row[PW] != 0.0 or row[VW] != 0.0 else v_from
+            keep = t == stop or coef[t - base, VV] != 0.0
             x, x_start, x_plane, slopes = s.g, 0, width, s.ones
-            ahead, ahead_start, ahead_plane, fetched = s.g, 0, width, -1
+            ahead, ahead_start, ahead_plane, fetched = s.g, 0, width, 0
             if plan.full:
                 fill(s.ones, a)
             if fused:
                 x, x_start, x_plane, slopes = rows.data, batch[0] * width, 0, weight[0]
-                fetched = later[0] * width
-            if rows.dense and not plan.full:
-                ahead, ahead_start, ahead_plane = rows.data, coming[0] * width, 0
+                ahead, ahead_start, ahead_plane, fetched = rows.data, coming[0] * width, 0, later[0] * width
             sweep(
-                penalty, width, t, row[VM] if row[VM] != 0.0 else row[VV], row[VW], row[PA] + row[PW], row[PV],
-                row[STEP], row[C], s.v, v_from, other, s.w, x, x_start, x_plane, slopes, ahead, ahead_start,
-                ahead_plane, fetched, s.dots, s.lanes, plan.two_points, s.codes_w, s.codes_z, log_w, log_z,
+                penalty, width, vv, row[VW], row[PA] + row[PW], row[PV], row[STEP],
+                row[C], v_from, other, keep, s.v, learnt, s.w, s.point, x, x_start, x_plane, slopes, ahead, ahead_start,
+                ahead_plane, fetched, s.dots, s.lanes, plan.two_points, s.codes_w, s.codes_z, stamp, log_w, log_z,
             )  # fmt: skip
-        if not plan.full:
-            if not fused:
-                clear(rows, batch, s.g)
-            live, codes = whole, s.codes_w if plan.two_points else s.codes_z
-            if known > 0:
+        if fused:
+            for c in range(k):
+                s.fresh[0, c] = 0.0
+                for lane in range(WIDTH):
+                    s.fresh[0, c] += s.dots[c * WIDTH + lane] + s.dots[(k + c) * WIDTH + lane]
+        elif not plan.full:
+            clear(rows, batch, s.g)
+        if plan.second == TABLE:
+            for q in range(b):  # one by one: mu learns once from a row that is in the minibatch twice
+                i, twice = batch[q], False
                 for c in range(k):
-                    s.fresh[0, c] = 0.0
-                    for lane in range(WIDTH):
-                        s.fresh[0, c] += s.dots[c * WIDTH + lane] + s.dots[(k + c) * WIDTH + lane]
-                if b > 1 and not penalty.by_entry:
-                    live = s.segments[: _live(penalty.chunks, codes, s.w.shape[0] // WIDTH, s.segments)]
-            if known < b:
-                margins(rows, coming[known:], s.w, live, s.fresh[known:])
-            if plan.second == TABLE:
-                for q in range(b):  # one by one: a minibatch may hold a row twice
-                    i = batch[q]
-                    for c in range(k):
-                        weight[q, c] = (r[q, c] - s.table[i, c]) / rows.n
-                        s.table[i, c] = r[q, c]
-                accumulate(rows, batch, weight, s.mu)
+                    weight[q, c] = (h[q, c] - s.table[i, c]) / rows.n
+                    twice = twice or weight[q, c] != 0.0
+                    s.table[i, c] = r[q, c]
+                if twice:
+                    accumulate(rows, batch[q : q + 1], weight[q : q + 1], s.mu)
     estimate = coef[stop - 1 - base, EST]
     for j in range(s.v.shape[0]):
         s.d[j] = estimate * s.v[j]

@@ -80,6 +80,28 @@ def store(typing: Any, array: Any, index: Any, value: Any) -> Any:
 
 
 @intrinsic
+def word(typing: Any, array: Any, index: Any) -> Any:
+    """Return eight bytes of an array of bytes as one integer, the first one lowest (on a little-endian machine)."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.load(_address(context, builder, signature.args[0], args[0], args[1], ir.IntType(64)), align=1)
+
+    return types.uint64(array, types.intp), generate
+
+
+@intrinsic
+def set_word(typing: Any, array: Any, index: Any, value: Any) -> Any:
+    """Set eight bytes of an array of bytes, as `word` returns them."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        address = _address(context, builder, signature.args[0], args[0], args[1], ir.IntType(64))
+        builder.store(args[2], address, align=1)
+        return context.get_dummy_value()
+
+    return types.none(array, types.intp, types.uint64), generate
+
+
+@intrinsic
 def prefetch(typing: Any, array: Any, index: Any) -> Any:
     """Ask for the cache line of array[index], flat if it has more axes: it is read soon."""
 
@@ -120,12 +142,14 @@ def total(typing: Any, a: Any) -> Any:
 
 @intrinsic
 def soft(typing: Any, a: Any, t: Any) -> Any:
-    """Return sign(a) max(|a| - t, 0)."""
+    """Return sign(a) max(|a| - t, 0), for t >= 0."""
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        left = builder.fsub(_function(builder, "fabs", args[0]), args[1])
-        left = builder.select(builder.fcmp_ordered("<", left, _constant(0.0)), _constant(0.0), left)
-        return _function(builder, "copysign", left, args[0])
+        x, t = args
+        near = builder.select(builder.fcmp_ordered("<", x, t), x, t)  # x between -t and t
+        least = builder.fneg(t)
+        near = builder.select(builder.fcmp_ordered(">", near, least), near, least)
+        return builder.fsub(x, near)
 
     return _LANES(_LANES, _LANES), generate
 

@@ -67,7 +67,7 @@ class Layout:
         bits = np.append(active, False)[self.group]
         entries = bits[: len(self.zeros())]
         entries[self.at] = nonzero
-        return np.packbits(bits, bitorder="little")
+        return np.append(np.packbits(bits, bitorder="little"), np.zeros(8, np.uint8))  # read eight at a time
 
 
 def aligned_zeros(size: int) -> np.ndarray:
@@ -95,16 +95,17 @@ def lay_out(problem: Problem, separable: Separable, ignore_regularizer: bool, ga
     position, width = (np.arange(features), round_up(features)) if chunks is None else (chunks.position, chunks.width)
     at = (np.arange(outputs) * width + position[:, None]).ravel()
     if chunks is None:
-        table, group = np.empty((0, 5), np.int64), np.empty(0, np.int64)
+        table, group = np.empty((0, 6), np.int64), np.empty(0, np.int64)
         own = np.where(free[labels], -1, entries) if by_entry else np.where(free, -1, np.arange(len(free)))
         atom = np.full(WIDTH * len(own), -1)
         atom[::WIDTH] = own
         blocks = _pointers(labels, at)
         pointers = (*blocks, *(_pointers(entries, at) if by_entry else blocks))
     else:
-        table, group, pointers = chunks.table, chunks.group, 4 * (np.empty(0, np.int64),)
+        group, pointers = chunks.group, 4 * (np.empty(0, np.int64),)
         lam = np.append(lam, 0.0)[group]  # the last one is that of padding
         lam[: outputs * width][group[: outputs * width] >= 0] += l1  # a group of one entry: both parts add up
+        table = np.column_stack([chunks.table, _strides(chunks.table, lam, width)])
         atom = np.where(chunks.twin, -1, np.append(np.where(free, -1, np.arange(len(free))), -1)[group])
         if by_entry:
             atom[:] = -1
@@ -113,6 +114,12 @@ def lay_out(problem: Problem, separable: Separable, ignore_regularizer: bool, ga
     labels = entries if by_entry and chunks is None else labels
     rows = _rows(problem, position, width, outputs)
     return Layout(rows, penalty, at, atom.astype(np.int32), group, labels)
+
+
+def _strides(table: np.ndarray, lam: np.ndarray, width: int) -> np.ndarray:
+    """Return 0 for the chunks of entries with one strength, so that it is read from one place, else WIDTH."""
+    ends = [(plane * width + start, WIDTH * length) for _, start, length, plane, _ in table]
+    return np.array([0 if np.ptp(lam[at : at + size]) == 0.0 else WIDTH for at, size in ends])
 
 
 def _pointers(labels: np.ndarray, at: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

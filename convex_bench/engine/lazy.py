@@ -26,7 +26,7 @@ import numpy as np
 from convex_bench.engine import kernel as K
 from convex_bench.engine import lazy_averaging as averaging
 from convex_bench.engine import lazy_descent as descent
-from convex_bench.engine.lazy_calendar import Calendar, Log, calendar, log
+from convex_bench.engine.lazy_calendar import Calendar, calendar, log, read_log
 from convex_bench.engine.lazy_choice import AVERAGING
 from convex_bench.engine.lazy_layout import LazyLayout, lay_out
 from convex_bench.engine.recursions import Recursion
@@ -48,11 +48,11 @@ class _Seed:
 
     state: Any
     stream: tuple[np.ndarray, np.ndarray]
-    rows: np.ndarray
+    rows: np.ndarray  # (2, batch size)
     work: np.ndarray  # (2, batch size)
     calendar: Calendar
     touched: np.ndarray
-    logs: tuple[Log, Log]  # of w and of z
+    logs: tuple[np.ndarray, np.ndarray]  # of w and of z
     counts: np.ndarray
     t: int = 0
     changes: tuple[list, list] = field(default_factory=lambda: ([], []))
@@ -66,14 +66,12 @@ class _Seed:
         """Move what the logs hold into `changes`, those of one step in the order of the atoms."""
         for full, count, changes in zip(self.logs, self.counts, self.changes, strict=True):
             if count:
-                order = np.lexsort((full.atom[:count], full.step[:count]))
-                changes.append(tuple(a[order] for a in full))
+                changes.append(np.sort(full[:count]))
         self.counts[:] = 0
 
     def trace(self, which: int, initial: np.ndarray) -> Trace:
         """Return one point's log as a Trace."""
-        parts = [log(0), *self.changes[which]]
-        step, atom, new = (np.concatenate(part) for part in zip(*parts, strict=True))
+        step, atom, new = read_log(np.concatenate([log(0), *self.changes[which]]))
         return Trace(initial=initial, step=step, atom=atom, new=new, steps=self.t)
 
 
@@ -83,10 +81,12 @@ class _Loop:
     def __init__(self, layout: LazyLayout) -> None:
         self.lam, self.code, self.p0, self.free = layout.lam, layout.code, layout.parameter, layout.free
         self.gptr, self.size, self.n = layout.groups, len(layout.order), len(layout.y)
-        gof = np.repeat(np.arange(len(self.lam), dtype=np.int32), np.diff(self.gptr))
         self.entries = len(self.lam) == self.size
+        group = layout.indices  # of each nonzero
+        if not self.entries:
+            group = np.repeat(np.arange(len(self.lam), dtype=np.int32), np.diff(self.gptr))[layout.indices]
         labels = (self.n, layout.y, layout.loss)
-        self.rows = (layout.data, layout.indices, layout.indptr, *labels, gof, self.gptr, self.entries)
+        self.rows = (layout.data, layout.indices, layout.indptr, *labels, group, self.gptr, self.entries)
 
 
 class _Averaging(_Loop):
@@ -189,7 +189,7 @@ def run_lazy(
     def fresh(seed: int) -> _Seed:
         state, groups = loop.start(layout.flatten(start), codes), len(codes)
         logs = log(max(_LOG, 4 * groups) if two_points else groups), log(max(_LOG, 4 * groups))
-        batch = np.zeros(batch_size, np.int64), np.zeros((2, batch_size))
+        batch = np.zeros((2, batch_size), np.int64), np.zeros((2, batch_size))
         own = (stream(seed, problem.n, replacement), *batch, calendar(_BLOCK, groups))
         return _Seed(state, *own, np.empty(groups, np.int32), logs, np.zeros(2, np.int64))
 

@@ -24,11 +24,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from convex_bench.engine.compiled import compiled
+from convex_bench.engine.compiled import compiled, inlined
 from convex_bench.engine.lazy_calendar import NEVER, SLACK, aligned, clear, enter, enter_by_clock, log_change
-from convex_bench.engine.prefetch import prefetch_entries
+from convex_bench.engine.prefetch import draw_ahead, prefetch_entries
 from convex_bench.engine.rows import slope
-from convex_bench.engine.sampling import draw
 
 _MATH = {"reassoc", "nsz", "contract"}
 _SPLIT = 10  # powers of 1 - c are products from two tables: of up to 2^10, and of multiples of 2^10
@@ -38,6 +37,7 @@ _SPLIT = 10  # powers of 1 - c are products from two tables: of up to 2^10, and 
 # whether z_g is active (ALWAYS: free) and w_g is, the step at which w_g underflows to zero
 SINCE, A, B, NORM, ON, ON_W, FADE = range(7)
 ALWAYS = 2.0
+_PERHAPS = 2  # in `live`: may have become active in this step
 _NEAR = 1e-8  # relative: a running |V_g|^2 is trusted below the threshold by this much; its rounding errors are smaller
 
 
@@ -74,7 +74,7 @@ def powers(base: float, steps: int) -> tuple[np.ndarray, np.ndarray]:
     return fine, coarse
 
 
-@compiled
+@inlined
 def _factors(r, lam, sums, g, n, fine, coarse):
     """Return (p, f) such that w_g becomes p w_g - f V_g over n steps in which nothing touches it."""
     p = fine[n & ((1 << _SPLIT) - 1)] * coarse[n >> _SPLIT]
@@ -86,7 +86,7 @@ def _factors(r, lam, sums, g, n, fine, coarse):
     return p, f
 
 
-@compiled
+@inlined
 def _catch_up(s, g, t, start, stop, fine, coarse):
     """Bring w_g of a live group to step t."""
     v, w, _, _, lams, r, sums = s
@@ -113,7 +113,7 @@ def _fading(x, t, c):
     return float(step)
 
 
-@partial(compiled, fastmath=_MATH)
+@partial(inlined, fastmath=_MATH)
 def _is_on(v, start, stop, scale, threshold, entries, sided):
     """Return (whether z_g is nonzero, |V_g|) for the point scale V_g: the ordinary loop's comparison."""
     if entries:
@@ -179,22 +179,22 @@ def _settle(s, g, t, start, stop, on, norm, c, calendar, log_w, log_z, counts):
 
 @compiled
 def advance(
-    data, indices, indptr, n, y, loss, gof, gptr, entries, sided, ridge,
+    data, indices, indptr, n, y, loss, group, gptr, entries, sided, ridge,
     coef, clock, c, fine, coarse, base, t, stop,
-    rng, order, rows, work, s, calendar, touched, log_w, log_z, counts,
+    rng, order, drawn, work, s, calendar, touched, log_w, log_z, counts,
 ):  # fmt: skip
     """Run steps t+1 .. stop of one seed in place; row i of `coef` = (vg, p, s) and of `clock` is step base + 1 + i.
 
     Returns the number of steps done in all: less than `stop` when a log or the calendar is full; call again then.
     """
     v, w, live, square, lams, r, sums = s
-    size, groups, weighted = rows.shape[0], live.shape[0], lams.shape[0] > 1
+    size, groups, weighted = drawn.shape[1], live.shape[0], lams.shape[0] > 1
     end = base + clock.shape[0]
     slopes = work[0]
     _plan(s, calendar, clock, base, t)
     while t < stop:
         full = calendar.used[0] + 2 * groups > calendar.links.shape[0]
-        if full or counts[0] + groups > log_w.step.shape[0] or counts[1] + groups > log_z.step.shape[0]:
+        if full or counts[0] + groups > log_w.shape[0] or counts[1] + groups > log_z.shape[0]:
             return t
         vg, scale, step = coef[t - base, 0], coef[t - base, 1], coef[t - base, 2]
         alpha = clock[t - base]
@@ -215,13 +215,14 @@ def advance(
             _catch_up(s, g, t - 1, gptr[g], gptr[g + 1], fine, coarse)
             touched[many] = g
             many += 1
-        draw(rng, order, n, rows)
+        draw_ahead(indices, indptr, data, group, rng, order, n, drawn, t)
+        rows = drawn[t % 2]
         prefetch_entries(indices, indptr, rows, v)
         for q in range(size):
             m = 0.0
             for k in range(indptr[rows[q]], indptr[rows[q] + 1]):
                 j = indices[k]
-                g = j if entries else gof[j]
+                g = group[k]
                 if live[g]:
                     if r[g, SINCE] != t - 1:
                         start, last = (j, j + 1) if entries else (gptr[g], gptr[g + 1])
@@ -230,12 +231,21 @@ def advance(
                         many += 1
                     m += data[k] * w[j]
             slopes[q] = vg * slope(loss, m, y[rows[q]]) / size
+        few = 0
         for q in range(size):
             for k in range(indptr[rows[q]], indptr[rows[q] + 1]):
                 j, change = indices[k], data[k] * slopes[q]
+                g = group[k]
                 if not entries:
-                    square[gof[j]] += change * (2.0 * v[j] + change)
+                    square[g] += change * (2.0 * v[j] + change)
                 v[j] += change
+                if live[g] != 0:
+                    continue
+                bound = alpha * lams[g if weighted else 0] * (1.0 - _NEAR)
+                if (v[j] * v[j] if entries else square[g]) >= bound * bound:  # it may become active; looked at below
+                    live[g] = _PERHAPS
+                    few += 1
+                    touched[groups - few] = g
         before_a, before_b = sums[0], sums[1]
         shrink = c / (1.0 + ridge * step)
         sums[0] = (1.0 - c) * sums[0] - shrink * scale
@@ -259,26 +269,17 @@ def advance(
                 w[start:last] = 0.0
                 live[g], square[g] = 0, norm * norm
                 counts[0] = log_change(log_w, counts[0], t, g, 0)
-        for q in range(size):
-            for k in range(indptr[rows[q]], indptr[rows[q] + 1]):
-                j = indices[k]
-                g = j if entries else gof[j]
-                if live[g]:
-                    continue
-                lam = lams[g if weighted else 0]
-                if entries:
-                    start, last = j, j + 1
-                else:
-                    bound = alpha * lam
-                    if square[g] < bound * bound * (1.0 - _NEAR):
-                        continue
-                    start, last = gptr[g], gptr[g + 1]
-                on, norm = _is_on(v, start, last, scale, step * lam, entries, sided)
-                if on:
-                    r[g, SINCE], r[g, A], r[g, B], r[g, NORM] = t - 1, before_a, before_b, norm
-                    _settle(s, g, t, start, last, on, norm, c, calendar, log_w, log_z, counts)
-                    if lam > 0.0:
-                        enter_by_clock(calendar, clock, base, t, g, norm / lam)
-                elif not entries:
-                    square[g] = norm * norm
+        for i in range(groups - few, groups):
+            g = touched[i]
+            live[g] = 0
+            start, last = (g, g + 1) if entries else (gptr[g], gptr[g + 1])
+            lam = lams[g if weighted else 0]
+            on, norm = _is_on(v, start, last, scale, step * lam, entries, sided)
+            if on:
+                r[g, SINCE], r[g, A], r[g, B], r[g, NORM] = t - 1, before_a, before_b, norm
+                _settle(s, g, t, start, last, on, norm, c, calendar, log_w, log_z, counts)
+                if lam > 0.0:
+                    enter_by_clock(calendar, clock, base, t, g, norm / lam)
+            elif not entries:
+                square[g] = norm * norm
     return t

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from convex_bench.engine.compiled import compiled
+from convex_bench.engine.compiled import compiled, inlined
 
 NEVER = np.iinfo(np.int64).max
 SLACK = 1e-12  # relative: an entry may come due a step too early by rounding, never too late
@@ -46,7 +46,7 @@ def clear(calendar):
     calendar.used[0] = 0
 
 
-@compiled
+@inlined
 def enter(calendar, base, g, step):
     """Enter group g at a step of the block in place of the entry it has."""
     e = calendar.used[0]
@@ -59,20 +59,36 @@ def enter(calendar, base, g, step):
 
 @compiled
 def first_step(clock, base, t, key):
-    """Return the first step after t at which the increasing clock reaches `key`, up to rounding; NEVER if none does."""
-    low, high = t - base, clock.shape[0]
-    if low >= high or clock[high - 1] < key * (1.0 - SLACK):
+    """Return the first step after t at which the increasing clock reaches `key`, up to rounding; NEVER if none does.
+
+    Sought around the step that would be the one if the clock went at an even pace, at distances that double.
+    """
+    low, high, key = t - base, clock.shape[0], key * (1.0 - SLACK)
+    if low >= high or clock[high - 1] < key:
         return NEVER
-    while low < high:
-        middle = (low + high) >> 1
-        if clock[middle] < key * (1.0 - SLACK):
-            low = middle + 1
+    first, last, width = low, high - 1, 1
+    even = (key - clock[low]) / (clock[last] - clock[low]) * (last - low) if last > low else 0.0
+    guess = low + int(min(max(even, 0.0), last - low))
+    if clock[guess] < key:
+        first = guess + 1
+        while first + width <= last and clock[first + width - 1] < key:
+            first, width = first + width, 2 * width
+        last = min(last, first + width - 1)
+    else:
+        last = guess
+        while last - width >= first and clock[last - width] >= key:
+            last, width = last - width, 2 * width
+        first = max(first, last - width + 1)
+    while first < last:
+        middle = (first + last) >> 1
+        if clock[middle] < key:
+            first = middle + 1
         else:
-            high = middle
-    return base + 1 + low
+            last = middle
+    return base + 1 + first
 
 
-@compiled
+@inlined
 def enter_by_clock(calendar, clock, base, t, g, key):
     """Enter group g where the clock reaches `key`, unless it has an earlier entry, which will look again."""
     if clock[clock.shape[0] - 1] < key * (1.0 - SLACK):
@@ -91,21 +107,18 @@ def aligned(rows: int, columns: int) -> np.ndarray:
     return flat[skip : skip + rows * columns].reshape(rows, columns)
 
 
-class Log(NamedTuple):
-    """Changes of structure: step, atom, its new code."""
-
-    step: np.ndarray  # (capacity,) int64
-    atom: np.ndarray  # (capacity,) int32
-    new: np.ndarray  # (capacity,) int8
+def log(capacity: int) -> np.ndarray:
+    """Return a log of changes of structure, one number each, in whose order they are by step, then by atom."""
+    return np.empty(capacity, np.int64)
 
 
-def log(capacity: int) -> Log:
-    """Return a log with room for `capacity` changes."""
-    return Log(np.empty(capacity, np.int64), np.empty(capacity, np.int32), np.empty(capacity, np.int8))
-
-
-@compiled
+@inlined
 def log_change(log, count, t, atom, new):
-    """Write change number `count`; return the new count."""
-    log.step[count], log.atom[count], log.new[count] = t, atom, new
+    """Write change number `count`: at step t the code of an atom becomes `new`, 0 or 1. Return the new count."""
+    log[count] = (t << 32) + (np.int64(atom) << 1) + new
     return count + 1
+
+
+def read_log(log: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return step, atom and new code of each change in a log."""
+    return log >> 32, (log >> 1 & 0x7FFFFFFF).astype(np.int32), (log & 1).astype(np.int8)

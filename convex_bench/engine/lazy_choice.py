@@ -12,7 +12,6 @@ from manifold_id.regularizers.base import Separable
 
 AVERAGING = (RMDA, RDA, SDA)
 DESCENT = (ProxSGD, ProxSAGA)
-COST = {True: 10.0, False: 80.0}  # of a nonzero of a row, in entries of w, by whether the method averages; see `pays`
 
 
 def applies(problem: Problem, method: Method, separable: Separable, start: np.ndarray) -> bool:
@@ -40,13 +39,23 @@ def applies(problem: Problem, method: Method, separable: Separable, start: np.nd
 def pays(problem: Problem, method: Method, separable: Separable, batch_size: int) -> bool:
     """Return whether a lazy step is expected to be faster than an ordinary one.
 
-    Lazy where batch size * mean nonzeros of a row * (COST + 2 * mean size of a touched group) < d, which is where the
-    two loops take the same time in `benchmarks/sparse_steps.py` (d = 47 000, 72 nonzeros): averaging at batches of
-    about 60 rows with l1 and 20 with groups of ten, proximal SGD at about 8: its atoms come and go at every step.
+    Lazy where batch size * mean nonzeros of a row * cost of a nonzero < d, with the cost in entries of w. It is fitted
+    to where the two loops take the same time in `benchmarks/sparse_steps.py` (d = 47 000, 72 nonzeros): RMDA at batches
+    of about 110 rows with l1 and 45 with groups of ten, 15 if w is an average (c < 1), l1-SAGA at about 45, proximal
+    SGD at about 4: its atoms come and go at every step.
     """
     nonzeros = problem.design.nnz / problem.n
-    each = COST[type(method) in AVERAGING] + 2 * _touched_size(problem, separable)
-    return batch_size * nonzeros * each < problem.shape[0]
+    return batch_size * nonzeros * _cost(method, _touched_size(problem, separable)) < problem.shape[0]
+
+
+def _cost(method: Method, size: float) -> float:
+    """Return the cost of a nonzero whose group has `size` entries."""
+    if isinstance(method, ProxSGD):
+        return 175.0 + size
+    if isinstance(method, ProxSAGA):
+        return 13.0 + size
+    averages = getattr(method, "momentum", 1.0) < 1.0
+    return 2.0 + 4.0 * size if averages else 5.0 + size
 
 
 def _touched_size(problem: Problem, separable: Separable) -> float:

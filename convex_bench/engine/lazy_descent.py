@@ -23,11 +23,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from convex_bench.engine.compiled import compiled
+from convex_bench.engine.compiled import compiled, inlined
 from convex_bench.engine.lazy_calendar import NEVER, SLACK, aligned, clear, enter, enter_by_clock, log_change
-from convex_bench.engine.prefetch import prefetch_rows
+from convex_bench.engine.prefetch import draw_ahead, prefetch_rows
 from convex_bench.engine.rows import slope
-from convex_bench.engine.sampling import draw
 
 _MATH = {"reassoc", "nsz", "contract"}
 
@@ -60,7 +59,7 @@ def descent(w: np.ndarray, codes: np.ndarray, lam: np.ndarray, free: np.ndarray,
     return Descent(x, r, np.zeros(n), np.zeros(1), np.zeros(len(w)))
 
 
-@compiled
+@inlined
 def _decline(x, speed):
     """Return the most steps k with x - k speed > 0, for x, speed > 0."""
     k = math.ceil(x / speed * (1.0 - SLACK)) - 1.0
@@ -89,7 +88,7 @@ def _drift(x, shift, threshold, n):
     return x
 
 
-@compiled
+@inlined
 def _next_change(x, shift, threshold, t):
     """Return the step at which x, at step t, may become or cease to be zero by itself."""
     if x == 0.0:
@@ -98,13 +97,13 @@ def _next_change(x, shift, threshold, t):
     return t + 1.0 + _decline(abs(x), speed) if speed > 0.0 else math.inf
 
 
-@compiled
+@inlined
 def _shrinkage(s, group):
     """Return |w_g| after the steps since the group was last brought up to date, proximal SGD's."""
     return group[NORM] - group[LAM] * (s.total[0] - group[S])
 
 
-@compiled
+@inlined
 def _catch_up(s, g, t, start, stop, lr, saga):
     """Bring w_g to step t."""
     group = s.r[g]
@@ -124,7 +123,7 @@ def _catch_up(s, g, t, start, stop, lr, saga):
     group[S] = s.total[0]
 
 
-@partial(compiled, fastmath=_MATH)
+@partial(inlined, fastmath=_MATH)
 def _prox(x, group, start, stop, lr, entries):
     """Take the step w_g <- prox(w_g - lr (g + mu)), empty g, and return whether w_g is active."""
     threshold = lr * group[LAM]
@@ -215,20 +214,20 @@ def _add_rows(data, indices, indptr, n, rows, work, saga, s):
 
 @compiled
 def advance(
-    data, indices, indptr, n, y, loss, gof, gptr, entries,
+    data, indices, indptr, n, y, loss, group, gptr, entries,
     lrs, clock, saga, base, t, stop,
-    rng, order, rows, work, s, calendar, touched, log, counts,
+    rng, order, drawn, work, s, calendar, touched, log, counts,
 ):  # fmt: skip
     """Run steps t+1 .. stop of one seed in place; entry i of `lrs` and of `clock`, S, belongs to step base + 1 + i.
 
     Returns the number of steps done in all: less than `stop` when the log or the calendar is full; call again then.
     """
-    size, groups = rows.shape[0], s.r.shape[0]
+    size, groups = drawn.shape[1], s.r.shape[0]
     fresh = work[0]
     end = base + clock.shape[0]
     _plan(s, calendar, clock, base, t, saga)
     while t < stop:
-        if calendar.used[0] + 2 * groups > calendar.links.shape[0] or counts[1] + groups > log.step.shape[0]:
+        if calendar.used[0] + 2 * groups > calendar.links.shape[0] or counts[1] + groups > log.shape[0]:
             return t
         lr, now = lrs[t - base], clock[t - base]
         entry = calendar.heads[t - base]
@@ -249,13 +248,14 @@ def advance(
             s.r[g, STAMP] = t
             touched[many] = g
             many += 1
-        draw(rng, order, n, rows)
-        prefetch_rows(indices, indptr, rows, gof, entries, s.x, s.r)
+        draw_ahead(indices, indptr, data, group, rng, order, n, drawn, t)
+        rows = drawn[t % 2]
+        prefetch_rows(indices, indptr, rows, group, s.x, s.r)
         for q in range(size):
             m = 0.0
             for k in range(indptr[rows[q]], indptr[rows[q] + 1]):
                 j = indices[k]
-                g = j if entries else gof[j]
+                g = group[k]
                 if s.r[g, STAMP] != t:
                     start, last = (g, g + 1) if entries else (gptr[g], gptr[g + 1])
                     _catch_up(s, g, t - 1, start, last, lr, saga)
@@ -270,21 +270,21 @@ def advance(
                 s.d[j] = s.x[j, MU] + s.x[j, G]
         for i in range(many):
             g = touched[i]
-            group = s.r[g]
+            own = s.r[g]
             start, last = (g, g + 1) if entries else (gptr[g], gptr[g + 1])
-            on = _prox(s.x, group, start, last, lr, entries)
-            group[SINCE], group[S] = t, now
-            if group[ON] == ALWAYS:
+            on = _prox(s.x, own, start, last, lr, entries)
+            own[SINCE], own[S] = t, now
+            if own[ON] == ALWAYS:
                 continue
-            if on != (group[ON] != 0.0):
-                group[ON], calendar.due[g] = on, NEVER
+            if on != (own[ON] != 0.0):
+                own[ON], calendar.due[g] = on, NEVER
                 counts[1] = log_change(log, counts[1], t, g, on)
             if saga:
-                group[EVENT] = _next_change(s.x[g, W], lr * s.x[g, MU], lr * group[LAM], t)
+                own[EVENT] = _next_change(s.x[g, W], lr * s.x[g, MU], lr * own[LAM], t)
                 calendar.due[g] = NEVER
-                if group[EVENT] <= end:
-                    enter(calendar, base, g, int(group[EVENT]))
-            elif on and group[LAM] > 0.0:
-                enter_by_clock(calendar, clock, base, t, g, now + group[NORM] / group[LAM])
+                if own[EVENT] <= end:
+                    enter(calendar, base, g, int(own[EVENT]))
+            elif on and own[LAM] > 0.0:
+                enter_by_clock(calendar, clock, base, t, g, now + own[NORM] / own[LAM])
         s.total[0] = now
     return t

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from convex_bench.engine.compiled import compiled, inner
+from convex_bench.engine.lanes import WIDTH
 
 CODES = {"abs": 0, "elastic_net": 1, "mcp": 2, "scad": 3, "l0": 4, "l_half": 5, "nonnegative": 6}
 
@@ -59,3 +60,27 @@ def _l_half(r, step, lam):
         return 0.0
     angle = math.acos(scale / 8.0 * (r / 3.0) ** -1.5)
     return 2.0 / 3.0 * r * (1.0 + math.cos(2.0 * math.pi / 3.0 - 2.0 / 3.0 * angle))
+
+
+@inner
+def scalar_shrinkage(code, norms, step, lam, at, p0):
+    """Set the eight norms to |prox| / norm of their groups, for any penalty; return the bits of those not zero."""
+    bits = 0
+    for lane in range(WIDTH):
+        length = prox(code, norms[lane], step, lam[at + lane], p0)
+        norms[lane] = length / norms[lane] if length > 0.0 else 0.0
+        if length > 0.0:
+            bits |= 1 << lane
+    return bits
+
+
+@inner
+def scalar_entries(code, point, step, lam, at, p0):
+    """Set the eight entries to their prox, for any penalty."""
+    for lane in range(WIDTH):
+        x, strength = point[lane], lam[at + lane]
+        if code == 6 and strength > 0.0:
+            point[lane] = max(x - step * strength, 0.0)
+        else:
+            length = prox(code, abs(x), step, strength, p0)
+            point[lane] = length if x >= 0.0 else -length

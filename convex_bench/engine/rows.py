@@ -54,6 +54,12 @@ def copy(x, out):
 
 
 @inner
+def part(rows):
+    """Return how many rows are worked on at a time: of dense ones a multiple of four, within 128 KiB."""
+    return max(4, (1 << 14) // rows.width // 4 * 4) if rows.dense else rows.n
+
+
+@inner
 def margins(rows, batch, w, segments, out):
     """out[q] = x_i W for i = batch[q]; of dense rows only the ranges of positions in `segments` (m, 2)."""
     data, width = rows.data, rows.width

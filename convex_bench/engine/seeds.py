@@ -28,7 +28,7 @@ class Seed:
     state
         Its arrays, changed in place by the kernel.
     logs, changes
-        Changes of structure of w and of z: those in the kernel's hands, and those before as (step, at, bits, differ).
+        Changes of structure of w and of z: those in the kernel's hands, and those before as (where, differ, bits).
     """
 
     layout: Layout
@@ -49,11 +49,11 @@ class Seed:
         codes = layout.codes(w0)
         segments = np.zeros((len(layout.penalty.chunks) + 1, 2), np.int64)
         segments[-1, 1] = layout.rows.width
-        fresh, weight, r, h = (np.zeros((batch_size, outputs)) for _ in range(4))
+        weight, r, h = (np.zeros((batch_size, outputs)) for _ in range(3))
         state = K.State(
             *stream(seed, n, replacement),
             np.zeros((K.AHEAD, batch_size), np.int64),
-            fresh,
+            np.zeros((1, outputs)),
             *(w, z, v, u, anchor, mu, previous, d),
             np.zeros((n if plan.second in (K.SNAPSHOT_POINT, K.TABLE) else 0, outputs)),
             *(g, point, metric, aligned_zeros(2 * WIDTH * outputs), aligned_zeros(WIDTH), segments),
@@ -63,8 +63,8 @@ class Seed:
         capacity = max(_LOG, 4 * len(codes))
 
         def log() -> Changes:
-            bits, differ = np.empty(capacity, np.uint8), np.empty(capacity, np.uint8)
-            return Changes(np.empty(capacity, int), np.empty(capacity, np.int32), bits, differ, np.zeros(1, int))
+            bits = np.empty(capacity, np.uint64), np.empty(capacity, np.uint64)
+            return Changes(np.empty(capacity, np.int64), *bits, np.zeros(1, np.int64))
 
         return cls(layout, plan, state, (log(), log()))
 
@@ -74,16 +74,25 @@ class Seed:
         while self.t < stop:
             self.t = K.advance(rows, penalty, self.plan, coef, base, self.t, stop, self.state, *self.logs)
             for log, changes in zip(self.logs, self.changes, strict=True):
-                changes.append([column[: log.filled[0]].copy() for column in log[:4]])
+                changes.append([column[: log.filled[0]].copy() for column in log[:3]])
                 log.filled[0] = 0
 
     def trace(self, which: int, initial: np.ndarray) -> Trace:
         """Return the changes of w (0) or of z (1), from the codes of the start on, as a trace."""
-        step, at, bits, differ = (np.concatenate(parts) for parts in zip(*self.changes[which], strict=True))
-        entry, lane = np.nonzero(np.unpackbits(differ[:, None], axis=1, bitorder="little"))
-        atom = self.layout.atom[WIDTH * at[entry] + lane]
-        entry, lane, atom = (column[atom >= 0] for column in (entry, lane, atom))
-        new = ((bits[entry] >> lane.astype(np.uint8)) & 1).astype(np.int8)
-        at_step = step[entry]
-        order = np.argsort(at_step * (1 + int(atom.max(initial=0))) + atom, kind="stable")  # by step, then by atom
-        return Trace(initial=initial, step=at_step[order], atom=atom[order], new=new[order], steps=self.t)
+        parts = [self._atoms(*part) for part in self.changes[which]]
+        step, atom, new = (np.concatenate(columns) for columns in zip(*parts, strict=True))
+        return Trace(initial=initial, step=step, atom=atom, new=new, steps=self.t)
+
+    def _atoms(self, where: np.ndarray, differ: np.ndarray, bits: np.ndarray) -> tuple[np.ndarray, ...]:
+        """Return (step, atom, new) of the changes in one log, by step, then by atom."""
+        entry, bit = np.nonzero(_bits(differ))
+        step, new = where[entry] >> 32, _bits(bits)[entry, bit].astype(np.int8)
+        atom = self.layout.atom[WIDTH * (where[entry] & 0xFFFFFFFF) + bit]
+        order = np.lexsort((atom, step))
+        order = order[atom[order] >= 0]
+        return step[order], atom[order], new[order]
+
+
+def _bits(words: np.ndarray) -> np.ndarray:
+    """Return the bits of each word, (words, 64), the lowest first."""
+    return np.unpackbits(words.astype("<u8").view(np.uint8).reshape(-1, 8), axis=1, bitorder="little")

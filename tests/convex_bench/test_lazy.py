@@ -147,7 +147,7 @@ def test_dense_rows_and_large_batches_do_not_pay():
     y = np.where(np.arange(50) % 2, 1.0, -1.0)
     problem = Problem(X, y, regularizer=L1(0.1))
     assert pays(problem, RDA(), problem.separable, 8)
-    assert not pays(problem, RDA(), problem.separable, 50)
+    assert not pays(problem, RDA(), problem.separable, 100)
     assert not pays(problem, ProxSGD(), problem.separable, 8)
     grouped = Problem(X, y, regularizer=GroupLasso(0.1, groups=np.arange(5000) // 100))
     assert not pays(grouped, RDA(), grouped.separable, 8)
