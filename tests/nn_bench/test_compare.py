@@ -86,7 +86,7 @@ def test_builtin_comparisons_are_valid():
     for name in builtin_names():
         comparison = Comparison.from_toml(name)
         assert {"RMDA", "ProxSGD", "ProxSSI", "SGD"} <= set(comparison.methods)
-        assert comparison.tuned_by().startswith("Learning rate and lambda by an equal budget: 9 points")
+        assert comparison.tuned_by().startswith("Learning rate and lambda by an equal budget:")
 
 
 @pytest.mark.parametrize("name", builtin_names())
