@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 
 from convex_bench.data import load
-from convex_bench.ground_truth import solve
+from convex_bench.ground_truth import Solution, solve
 from convex_bench.problem import Problem
 from convex_bench.theorems.check import Check, Size
 from convex_bench.theorems.compiled import watch_compiled
@@ -45,12 +47,18 @@ def planted_rows(group_size: int, size: Size, seed: int) -> Verdict:
     return identification(record, rows.margin, rows.noise)
 
 
-def census(method: Method, size: Size, seed: int, steps: int = 20000) -> Verdict:
-    """Run on one row a step of the census data a9a with the group lasso, from zero; the seed draws the rows."""
+@cache
+def _census() -> tuple[Problem, Solution]:
+    """Return the group lasso on the census data a9a, and its solution; check and control, of any seed, share them."""
     X, y, groups = load("a9a")
     problem = Problem(X, y, regularizer=GroupLasso(1.0, groups=groups))
     problem = problem.with_lam(0.3 * problem.lambda_max())
-    solution = solve(problem)
+    return problem, solve(problem)
+
+
+def census(method: Method, size: Size, seed: int, steps: int = 20000) -> Verdict:
+    """Run on one row a step of the census data a9a, from zero; the seed draws the rows."""
+    problem, solution = _census()
     seeds = range(1000 * seed, 1000 * seed + max(size.seeds // 2, 50))
     record = watch_compiled(problem, method, solution.codes, seeds, size.steps(steps))
     return identification(record, solution.min_margin, float(problem.atom_noise(solution.w).max()))
