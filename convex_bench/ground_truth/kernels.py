@@ -38,7 +38,8 @@ def minimize_block(z, G, lam, l1, nonnegative, sigma, Q, c, out):
             out[0] = 0.0 if abs(G[0]) <= lam + l1[0] and lam + l1[0] > 0.0 else z[0]
         return
     if top <= 0.0:
-        out[:] = z
+        for a in range(m):  # out[:] = z would compile the text of an error about shapes, for three seconds
+            out[a] = z[a]
         return
     if l1[0] > 0.0:
         norm = 0.0
