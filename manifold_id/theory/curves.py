@@ -1,13 +1,18 @@
-"""Curves of evidence for shares: of runs at a step, of samples within a bin; with their exact limits."""
+"""Curves of evidence: the steps they show, and shares of runs or of samples in a bin, with exact limits."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from manifold_id.theory.base import Curve
+from manifold_id.theory.base import Curve, Evidence
 from manifold_id.theory.intervals import clopper_pearson
 
 Array = np.ndarray
+
+
+def log_steps(steps: int) -> Array:
+    """Return at most 80 of the steps 1, ..., `steps`, evenly spaced in log."""
+    return np.unique(np.geomspace(1, steps, 80).astype(int))
 
 
 def limits(successes: Array, trials: Array) -> tuple[Array, Array]:
@@ -22,6 +27,12 @@ def share_of_runs(label: str, flags: Array, t: Array) -> Curve:
     at = flags[t - 1]
     low, high = limits(at.sum(axis=1), np.full(len(t), at.shape[1]))
     return Curve(f"{label}, exact 95 % limits", t.astype(float), at.mean(axis=1), low, high)
+
+
+def figure_of_runs(title: str, flags: dict[str, Array], *more: Curve) -> Evidence:
+    """Return the figure of the shares of the runs over the steps, a curve for each of `flags`, (steps, runs)."""
+    curves = (share_of_runs(label, each, log_steps(len(each))) for label, each in flags.items())
+    return Evidence(title, "step", "share of runs", (*curves, *more), "log", "share")
 
 
 def share_by_ratio(ratio: Array, flags: Array) -> Curve:

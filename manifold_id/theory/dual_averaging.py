@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from manifold_id.theory.base import Assumption, Curve, Evidence, Theorem, Verdict, decide
+from manifold_id.theory.curves import log_steps
 
 Array = np.ndarray
 
@@ -54,7 +55,7 @@ def dual_averaging(
     shrunk = stationarity[-max(1, steps // 4) :].mean(axis=0) / stationarity[0]
     worst, largest = float(inclusion.max()), float(np.quantile(shrunk, 0.95))
     passed = worst <= ROUNDING and disagreements == 0 and largest <= STATIONARY
-    t = np.unique(np.geomspace(1, steps, 80).astype(int))
+    t = log_steps(steps)
     low, median, high = np.quantile(stationarity[t - 1], [0.05, 0.5, 0.95], axis=1)
     figure = Evidence(
         "Residual of stationarity",

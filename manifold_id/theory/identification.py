@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import numpy as np
-
-from manifold_id.theory.base import Assumption, Evidence, Theorem, Verdict, decide
-from manifold_id.theory.curves import share_of_runs
+from manifold_id.theory.base import Assumption, Theorem, Verdict, decide
+from manifold_id.theory.curves import figure_of_runs
 from manifold_id.theory.intervals import clopper_pearson
 from manifold_id.theory.structure_record import StructureRecord
 
@@ -49,18 +47,8 @@ def identification(record: StructureRecord, margin: float, noise: float) -> Verd
     last, steps, seeds = record.last_wrong, record.steps, record.seeds
     identified = int((last <= steps / 2).sum())
     low, high = clopper_pearson(identified, seeds, 0.9)  # one-sided 95 %
-    t = np.unique(np.geomspace(1, steps, 80).astype(int))
-    figure = Evidence(
-        "Runs with wrong structure",
-        "step",
-        "share of runs",
-        (
-            share_of_runs("false positives", record.false_positive, t),
-            share_of_runs("false negatives", record.false_negative, t),
-        ),
-        "log",
-        "share",
-    )
+    flags = {"false positives": record.false_positive, "false negatives": record.false_negative}
+    figure = figure_of_runs("Runs with wrong structure", flags)
     return decide(
         low > SHARE,
         (Assumption("margin", margin, margin > 0), Assumption("noise", noise, noise >= 0)),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from manifold_id.theory.base import Assumption, Curve, Evidence, Theorem, Verdict, no_violations
+from manifold_id.theory.curves import log_steps
 
 Array = np.ndarray
 
@@ -59,7 +60,7 @@ def regret(observed: Array, bound: Array, *, what: str, largest_gradient: float,
     """
     limit = bound if bound.ndim == 2 else bound[:, None]
     violations = int((observed > limit * (1 + 1e-12)).sum())
-    t = np.unique(np.geomspace(1, len(observed), 80).astype(int))
+    t = log_steps(len(observed))
     figure = Evidence(
         f"{what.capitalize()} against its bound",
         "step",

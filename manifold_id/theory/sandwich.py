@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from manifold_id.theory.base import Assumption, Evidence, Theorem, Verdict, decide
-from manifold_id.theory.curves import share_of_runs
+from manifold_id.theory.base import Assumption, Theorem, Verdict, decide
+from manifold_id.theory.curves import figure_of_runs
 from manifold_id.theory.intervals import clopper_pearson
 
 Array = np.ndarray
@@ -41,15 +41,7 @@ def sandwich(lower: Array, upper: Array, changes: Array) -> Verdict:
     steps, seeds = lower.shape
     burn = steps // 4
     low, high = int(lower[burn:].sum()), int(upper[burn:].sum())
-    t = np.unique(np.geomspace(1, steps, 80).astype(int))
-    figure = Evidence(
-        "Runs outside the bounds",
-        "step",
-        "share of runs",
-        (share_of_runs("lower bound", lower, t), share_of_runs("upper bound", upper, t)),
-        "log",
-        "share",
-    )
+    figure = figure_of_runs("Runs outside the bounds", {"lower bound": lower, "upper bound": upper})
     samples = lower[burn:].size
     return decide(
         low + high == 0 and bool((changes > 0).mean() > 0.5),

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from scipy.stats import chi
 
-from manifold_id.theory.base import Assumption, Curve, Evidence, Theorem, Verdict, decide
-from manifold_id.theory.curves import share_of_runs
+from manifold_id.theory.base import Assumption, Curve, Theorem, Verdict, decide
+from manifold_id.theory.curves import figure_of_runs
 from manifold_id.theory.intervals import clopper_pearson, inside
 from manifold_id.theory.structure_record import StructureRecord
 
@@ -81,19 +81,9 @@ def coverage(record: StructureRecord, promised: int, margin: float) -> Verdict:
     """Return the verdict: right at all steps k >= `promised` in at least the promised share of the runs."""
     covered = int((record.last_wrong < promised).sum())
     low, high = clopper_pearson(covered, record.seeds, 0.9)  # one-sided 95 %
-    t = np.unique(np.geomspace(1, record.steps, 80).astype(int))
-    figure = Evidence(
-        "Runs with wrong support",
-        "step",
-        "share of runs",
-        (
-            share_of_runs("false positives", record.false_positive, t),
-            share_of_runs("false negatives", record.false_negative, t),
-            Curve("K, from which the support is promised", np.full(2, float(promised)), np.array([0.0, 1.0])),
-        ),
-        "log",
-        "share",
-    )
+    flags = {"false positives": record.false_positive, "false negatives": record.false_negative}
+    line = Curve("K, from which the support is promised", np.full(2, float(promised)), np.array([0.0, 1.0]))
+    figure = figure_of_runs("Runs with wrong support", flags, line)
     return decide(
         inside((low, high), low=PROMISE),
         (
