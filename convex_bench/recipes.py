@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from convex_bench import readers
+from convex_bench.parsed import read_once
 
 Array = np.ndarray
 Loaded = tuple[Any, Array, Array | None]  # X is an ndarray or a csr_array
@@ -22,7 +23,7 @@ def standardize(X: Array) -> Array:
 
 def sparse_rows(columns: int, paths: list[Path]) -> Loaded:
     """Svmlight text as CSR, with a file of groups or without."""
-    X, y = readers.read_svmlight(paths[0], columns)
+    X, y = read_once(paths[0], columns)
     return X, y, readers.read_groups(paths[1]) if len(paths) > 1 else None
 
 

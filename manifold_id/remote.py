@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import platformdirs
+
 VARIABLE = "MANIFOLD_ID_DATA"
 
 
@@ -62,7 +64,7 @@ def data_folder() -> Path | None:
 
 def cache_folder() -> Path:
     """Return the folder of downloads, the user's cache directory for manifold-id."""
-    return Path(_pooch().os_cache("manifold-id"))
+    return Path(platformdirs.user_cache_dir("manifold-id"))
 
 
 def _recorded(path: Path) -> str | None:

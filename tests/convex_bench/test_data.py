@@ -21,6 +21,7 @@ from scipy import sparse
 
 from convex_bench import readers, recipes
 from convex_bench.data import datasets, load
+from convex_bench.parsed import read_once
 from convex_bench.registry import PACKED as FOLDER
 from convex_bench.registry import REGISTRY, DataSet
 from manifold_id import remote
@@ -69,6 +70,36 @@ def register(monkeypatch, *files: DataFile, name="toy", columns=3, read=recipes.
 
 
 # --- packed
+
+
+def _same(first, second) -> bool:
+    (X, y, _), (Z, z, _) = first, second
+    parts = zip((X.data, X.indices, X.indptr, y), (Z.data, Z.indices, Z.indptr, z), strict=True)
+    return X.shape == Z.shape and all(a.dtype == b.dtype and np.array_equal(a, b) for a, b in parts)
+
+
+def test_rows_are_parsed_once_and_a_damaged_copy_is_made_anew(nowhere, monkeypatch):
+    parsed = load("a9a")
+    (kept,) = (nowhere / "cache" / "parsed").iterdir()
+    with monkeypatch.context() as patch:
+        patch.setattr("convex_bench.parsed.read_svmlight", None)  # calling it fails
+        assert _same(load("a9a"), parsed)
+    kept.write_bytes(kept.read_bytes()[:1000])
+    assert _same(load("a9a"), parsed) and kept.stat().st_size > 1000
+
+
+def test_rows_of_a_changed_file_are_parsed_again(nowhere, tmp_path):
+    path = tmp_path / "toy.txt"
+    path.write_bytes(TEXT)
+    first = read_once(path, 3)[0].toarray()
+    path.write_bytes(TEXT.replace(b"0.5", b"0.75"))
+    assert read_once(path, 3)[0][0, 0] == 0.75 and first[0, 0] == 0.5
+    assert read_once(path, 4)[0].shape == (3, 4)
+
+
+def test_rows_load_where_the_cache_cannot_be_written(nowhere):
+    (nowhere / "cache").write_text("a file where the folder should be")
+    assert load("mushrooms")[0].shape == (8124, 112)
 
 
 @pytest.mark.parametrize("name", PACKED)
