@@ -61,7 +61,7 @@ def run(inner: Inner, size: Size, seed: int) -> tuple[StructureRecord, Verdict]:
     oracle, anchor = NoisyOracle(problem, gaussian(SIGMA), w.shape, seed), w
     V, U, alpha = np.zeros(w.shape), np.zeros(w.shape), 0.0
     positive, negative = np.zeros((2, steps, seeds), dtype=bool)
-    error = np.zeros(steps)
+    errors = np.zeros((steps, seeds))
     for t in range(1, steps + 1):
         oracle.draw()
         g, s = oracle(w), LR * np.sqrt(t)
@@ -69,11 +69,11 @@ def run(inner: Inner, size: Size, seed: int) -> tuple[StructureRecord, Verdict]:
         P = np.cbrt(U) + EPS
         w = inner(problem, w, V, P, anchor, alpha)
         residual = problem.regularizer.residual(w, (V + P * (w - anchor)) / alpha)  # dist(0, dQ) / alpha, by entry
-        error[t - 1] = np.linalg.norm(residual, axis=1).mean()
+        errors[t - 1] = np.linalg.norm(residual, axis=1)
         positive[t - 1], negative[t - 1] = compare(problem.regularizer.structure(w), problem.codes)
     last = np.arange(steps // 10, steps + 1)
     record = StructureRecord(positive, negative)
-    return record, inexact(record, last, error[last - 1], problem.margin, SIGMA)
+    return record, inexact(record, last, errors[last - 1], problem.margin, SIGMA)
 
 
 def check(size: Size, seed: int) -> Verdict:

@@ -13,10 +13,10 @@ from manifold_id.theory.asymptotic_normality import face_covariance
 from manifold_id.theory.combine import all_hold
 from manifold_id.theory.dichotomy import Departures, dichotomy, empirical_rate
 from manifold_id.theory.identification_time import example
-from manifold_id.theory.inexact import same_times
+from manifold_id.theory.inexact import inexact, same_times
 from manifold_id.theory.prediction import prediction, scatter
 from manifold_id.theory.regret import anytime_bound
-from manifold_id.theory.structure_record import LastErrors
+from manifold_id.theory.structure_record import LastErrors, StructureRecord
 from manifold_id.theory.variance_reduction import Conditions, momentum_plateau
 from manifold_id.theory.wrong_support import Switches, newton, returns
 from manifold_id.tracking import Trace
@@ -160,3 +160,18 @@ def test_an_example_must_have_what_is_stated():
     assert example(stated, margins, 1.0, stated, margins).status == "holds"
     assert example(stated, margins + 1e-6, 1.0, stated, margins).status == "fails"
     assert example(stated, margins, 0.9, stated, margins).status == "fails"
+
+
+@pytest.mark.parametrize(("exponent", "status"), [(-1.0, "holds"), (0.0, "fails"), (-0.6, "inconclusive")])
+def test_the_error_of_inexact_subproblems_must_vanish_with_certainty(exponent, status):
+    record = StructureRecord(*np.zeros((2, 400, 60), bool))
+    steps = np.arange(40, 401)
+    own = exponent + 0.3 * np.random.default_rng(0).standard_normal(60)  # of each seed
+    errors = (steps[:, None] / 40.0) ** own
+    assert inexact(record, steps, errors, 0.3, 0.1).status == status
+
+
+def test_exact_subproblems_need_no_exponent():
+    record = StructureRecord(*np.zeros((2, 400, 60), bool))
+    verdict = inexact(record, np.arange(40, 401), np.zeros((361, 60)), 0.3, 0.1)
+    assert verdict.status == "holds" and verdict.figures["exponent of the inner error"] == -np.inf
