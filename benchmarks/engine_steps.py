@@ -113,8 +113,8 @@ def untracked() -> Any:
 
     names = {**vars(sweep_module), "inner": numba.njit(**options), "inlined": inlined}
     names |= {"note": no_note, "note_word": no_word}
-    for function in (sweep_module._point, sweep_module._entries, sweep_module._squares, sweep_module.sweep):
-        exec(inspect.getsource(function.py_func), names)
+    for name in ("_place", "_point", "_entries", "_squares", "sweep"):
+        exec(inspect.getsource(getattr(sweep_module, name).py_func), names)
     names = {**vars(K), "compiled": numba.njit(**options), "sweep": names["sweep"]}
     exec(inspect.getsource(K.advance.py_func), names)
     return names["advance"]

@@ -27,7 +27,7 @@ from convex_bench.engine.gathered import log_changes, prox_groups
 from convex_bench.engine.lanes import WIDTH
 from convex_bench.engine.rows import accumulate, clear, copy, derivative, fill, full_gradient, margins, part
 from convex_bench.engine.sampling import draw
-from convex_bench.engine.sweep import ENTRIES, KIND, LENGTH, PLANE, START, sweep
+from convex_bench.engine.sweep import ENTRIES, KIND, LENGTH, PLANE, START, Row, Step, Vectors, Watch, sweep
 
 # columns of the coefficient table; of VW and PA, and of PA and PW, one is zero, and where VM is not zero VV is
 VV, VW, VG, VH, VM, PA, PW, PV, STEP, C, E, RESTART, SNAPSHOT, UU, UG, USCALE, EST = range(17)
@@ -223,10 +223,18 @@ def advance(rows, penalty, plan, coef, base, t, stop, s, log_w, log_z):
                 x, x_start, x_plane, slopes = rows.data, batch[0] * width, 0, weight[0]
                 ahead, ahead_start, ahead_plane, fetched = rows.data, coming[0] * width, 0, later[0] * width
             sweep(
-                penalty, width, vv, row[VW], row[PA] + row[PW], row[PV], row[STEP],
-                row[C], v_from, other, keep, s.v, learnt, s.w, s.point, x, x_start, x_plane, slopes, ahead, ahead_start,
-                ahead_plane, fetched, s.dots, s.lanes, plan.two_points, s.codes_w, s.codes_z, stamp, log_w, log_z,
-            )  # fmt: skip
+                penalty,
+                width,
+                Step(vv, row[VW], row[PA] + row[PW], row[PV], row[STEP], row[C], learnt, keep),
+                Vectors(v_from, other, s.v, s.w, s.point),
+                Row(x, x_start, x_plane),
+                slopes,
+                Row(ahead, ahead_start, ahead_plane),
+                fetched,
+                s.dots,
+                s.lanes,
+                Watch(plan.two_points, s.codes_w, s.codes_z, stamp, log_w, log_z),
+            )
         if fused:
             for c in range(k):
                 s.fresh[0, c] = 0.0
