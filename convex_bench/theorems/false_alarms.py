@@ -37,7 +37,7 @@ def read(path: Path) -> list[Row]:
 def false_alarms(
     names: Iterable[str], seeds: Iterable[int], path: Path, *, size: Size = QUICK, processes: int = 1
 ) -> list[Row]:
-    """Run what is not in the file `path` yet, append it, and return the rows of the names and seeds asked for."""
+    """Run what is not in the file `path` yet, append it, and return the rows asked for, by seed and name."""
     wanted = [Job(name, seed) for seed in seeds for name in names]
     done = {Job(row["theorem"], row["seed"]) for row in read(path)}
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -45,8 +45,8 @@ def false_alarms(
         for job, outcome in run_jobs([job for job in wanted if job not in done], size, processes):
             stream.write(json.dumps(_row(job, outcome)) + "\n")
             stream.flush()
-    keep = set(wanted)
-    return [row for row in read(path) if Job(row["theorem"], row["seed"]) in keep]
+    rows = {Job(row["theorem"], row["seed"]): row for row in read(path)}
+    return [rows[job] for job in wanted]
 
 
 def _row(job: Job, outcome: Outcome) -> Row:
