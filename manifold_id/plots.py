@@ -162,6 +162,28 @@ def by_epoch(
     return figure
 
 
+def trade_off(trials: pd.DataFrame, taken: pd.DataFrame, floor: float) -> Figure:
+    """Return accuracy against group sparsity (columns `accuracy`, `group_sparsity`), a point for each trained network.
+
+    A line joins the networks of a method that none of its others beats in both; rings are round those `taken`, of the
+    accuracy `floor` or better. What is far below the floor is drawn at the lower edge.
+    """
+    figure, (ax,) = _axes("Accuracy against group sparsity", "share of groups that are zero", ("accuracy",))
+    ax.axhline(floor, color="#444444", linewidth=1.0, label=f"accuracy to be chosen: {floor:.3f}", zorder=1)
+    bottom = floor - max(4 * (trials["accuracy"].max() - floor), 0.01)
+    for i, (method, part) in enumerate(trials.groupby("method", sort=False)):
+        points = part.assign(accuracy=part["accuracy"].clip(lower=bottom)).sort_values(["group_sparsity", "accuracy"])
+        look: dict[str, Any] = {"marker": MARKERS[i % len(MARKERS)], "color": COLOURS[i % len(COLOURS)]}
+        ax.scatter(points["group_sparsity"], points["accuracy"], s=28, label=str(method), clip_on=False, **look)
+        best = points[points["accuracy"] > points["accuracy"][::-1].cummax().shift(fill_value=bottom)[::-1]]
+        ax.plot(best["group_sparsity"], best["accuracy"], **_style(i) | {"linewidth": 1.0})
+    ax.scatter(taken["group_sparsity"], taken["accuracy"].clip(lower=bottom), s=110, facecolors="none",
+               edgecolors="#000000", linewidths=1.2, label="taken", clip_on=False)  # fmt: skip
+    ax.set(xlim=(-0.03, 1.03), ylim=(bottom, None))
+    _legend(figure, ax)
+    return figure
+
+
 def identification(runs: pd.DataFrame) -> Figure:
     """Return Kaplan-Meier curves of the share of seeds that have identified the manifold by a step, with 95 % bands.
 

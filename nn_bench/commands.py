@@ -107,6 +107,7 @@ def tune(spec: str, out: str | None, threads: int | None) -> None:
     import torch
 
     from nn_bench.compare import Comparison
+    from nn_bench.report import write_tuning_report
     from nn_bench.tuning import chosen
 
     if threads is not None:
@@ -118,6 +119,7 @@ def tune(spec: str, out: str | None, threads: int | None) -> None:
     click.echo(comparison.tuned_by())
     click.echo(chosen(trials, comparison.tuning.drop).to_string(index=False))
     click.echo(f"all {len(trials)} trials: {folder / 'trials.csv'}")
+    click.echo(f"report: {write_tuning_report(comparison, trials, folder)}")
 
 
 @click.command()

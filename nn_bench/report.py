@@ -10,10 +10,11 @@ from typing import Any, Literal
 import pandas as pd
 
 from manifold_id import __version__
-from manifold_id.plots import by_epoch, precision_recall
+from manifold_id.plots import by_epoch, precision_recall, trade_off
 from manifold_id.report import Picture, Section, Table, write
-from nn_bench.compare import ComparisonResult
+from nn_bench.compare import Comparison, ComparisonResult
 from nn_bench.result import TrainResult
+from nn_bench.tuning import chosen
 
 _FIGURES: tuple[tuple[str, str, str, Literal["linear", "share", "count"]], ...] = (
     ("group_sparsity", "Group sparsity of the parameter", "share of groups that are zero", "share"),
@@ -87,6 +88,30 @@ def write_comparison_report(result: ComparisonResult) -> Path:
     ]
     title = f"Networks: {comparison.name}"
     return write(result.folder / "report.html", title, [text for text in summary if text], sections)
+
+
+def write_tuning_report(comparison: Comparison, trials: pd.DataFrame, folder: Path) -> Path:
+    """Write report.html beside the trials of a search and return its path."""
+    assert comparison.tuning is not None
+    drop = comparison.tuning.drop
+    taken = chosen(trials, drop)
+    figure = trade_off(trials, taken, trials["accuracy"].max() - drop)
+    caption = "Accuracy on the held-out training images against group sparsity; a point is a trial, rings: taken."
+    first, every = (
+        Table([name.replace("_", " ") for name in rows], [[*map(_number, row)] for row in rows.itertuples(index=False)])
+        for rows in (taken, trials)
+    )
+    sections = [
+        Section("Choice", tables=[first], pictures=[Picture(figure, caption)]),
+        Section("All trials", tables=[every]),
+    ]
+    return write(folder / "report.html", f"Tuning: {comparison.name}", [comparison.tuned_by()], sections)
+
+
+def _number(value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    return "" if pd.isna(value) else f"{value:.4g}"
 
 
 def comparison_table(result: ComparisonResult) -> Table:

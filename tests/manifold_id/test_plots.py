@@ -220,3 +220,24 @@ def test_network_runs_are_drawn_by_epoch():
         assert line(ax, method).get_marker() not in ("", "None", None)
     counted = plots.by_epoch(data, "active", "Changes", "changes in an epoch", "count").axes[0]
     assert counted.get_yscale() == "symlog" and counted.get_ylim()[0] == 0
+
+
+def test_the_trade_off_joins_the_networks_that_none_beats_in_both():
+    rows = [
+        ("A", 0.0, 0.90),
+        ("A", 0.3, 0.91),
+        ("A", 0.5, 0.85),
+        ("A", 0.6, 0.86),
+        ("A", 1.0, 0.1),
+        ("B", 0.2, 0.88),
+        ("B", 0.2, 0.87),
+    ]
+    trials = pd.DataFrame(rows, columns=["method", "group_sparsity", "accuracy"])
+    (ax,) = plots.trade_off(trials, trials.iloc[[3]], 0.86).axes
+    floor, front, single = ax.lines
+    assert set(floor.get_ydata()) == {0.86}
+    assert front.get_xdata().tolist() == [0.3, 0.6] and single.get_xdata().tolist() == [0.2]
+    points, _, rings = ax.collections
+    bottom = ax.get_ylim()[0]
+    assert bottom == pytest.approx(0.86 - 4 * 0.05) and points.get_offsets()[-1].tolist() == [1.0, bottom]
+    assert rings.get_offsets().tolist() == [[0.6, 0.86]]

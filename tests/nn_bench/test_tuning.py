@@ -44,6 +44,8 @@ def test_the_command_tries_every_point_once_and_goes_on(tmp_path):
     assert list(trials["method"]) == ["RMDA"] * 4 + ["SGD"] * 4
     assert list(trials["lam"][:4]) == [0.01, 0.5, 0.01, 0.5] and trials["lam"][4:].isna().all()
     assert trials["group_sparsity"][1] > trials["group_sparsity"][0] >= 0 == trials["group_sparsity"][4]
+    page = (tmp_path / "trials" / "report.html").read_text()
+    assert "4 points a method" in page and "All trials" in page and page.count("<svg") == 1
     stamp = (tmp_path / "trials" / "SGD-lr0.01" / "result.json").stat().st_mtime_ns
     again = click.testing.CliRunner().invoke(commands.tune, arguments)
     assert again.output == done.output
