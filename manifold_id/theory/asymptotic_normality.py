@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy.stats import chi2, kstest
+from scipy.stats import beta, kstest
 
 from manifold_id.theory.base import Assumption, Curve, Evidence, Theorem, Verdict, decide
 
@@ -20,7 +20,7 @@ ASYMPTOTIC_NORMALITY = Theorem(
     measured="Mean iterates over the last half of the run (after identification), of many seeds, on quadratics with "
     "correlated coordinates over the nonnegative orthant, a box and the simplex. Along the face: relative Frobenius "
     "error of the covariance against the prediction, with the sampling error of the estimate added to the limit; and "
-    "normality with that very covariance: squared Mahalanobis distances against the chi-square law by a "
+    "normality: squared Mahalanobis distances with the observed covariance against their beta law by a "
     "Kolmogorov-Smirnov test. Normal to the face: 0 at every seed, exactly for bounds, to rounding for the sum.",
     control="Projected SGD with the same steps: the constraint is left whenever noise exceeds the margin, and "
     "the variance normal to the face is not 0.",
@@ -53,12 +53,14 @@ def face_covariance(samples: Array, projector: Array, predicted: Array, *, margi
     sampling = float(np.sqrt((np.trace(predicted) ** 2 + scale**2) / seeds)) / scale  # of a Wishart matrix
     limit = 0.1 + 2 * sampling
     rank = round(float(np.trace(projector)))
-    squared = np.sort(np.einsum("si,ij,sj->s", on, np.linalg.pinv(predicted, rcond=1e-9), on))
-    p = float(kstest(squared, chi2(rank).cdf).pvalue)
-    law = chi2(rank).ppf((np.arange(seeds) + 0.5) / seeds)
+    # the samples' own covariance: what it is off by is judged above, and normal samples follow a scaled beta law
+    squared = np.sort(np.einsum("si,ij,sj->s", on, np.linalg.pinv(covariance, rcond=1e-9), on))
+    normal = beta(rank / 2, (seeds - rank) / 2, scale=seeds)
+    p = float(kstest(squared, normal.cdf).pvalue)
+    law = normal.ppf((np.arange(seeds) + 0.5) / seeds)
     figure = Evidence(
         f"Squared Mahalanobis distances on a face of dimension {rank}",
-        "quantile of the chi-square law",
+        "quantile of the law for normal samples",
         "observed quantile",
         (Curve("seeds", law, squared, kind="points"), Curve("equal", law, law)),
     )
