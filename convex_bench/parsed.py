@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import zipfile
 from pathlib import Path
 
@@ -26,9 +25,7 @@ def read_once(path: Path, columns: int) -> tuple[sparse.csr_array, np.ndarray]:
     ValueError
         As read_svmlight.
     """
-    with open(path, "rb") as stream:
-        digest = hashlib.file_digest(stream, "sha256").hexdigest()
-    kept = remote.cache_folder() / "parsed" / f"{digest}-{columns}-{LAYOUT}.npz"
+    kept = remote.cache_folder() / "parsed" / f"{remote.file_hash(path)}-{columns}-{LAYOUT}.npz"
     try:
         with open(kept, "rb") as stream, np.load(stream, allow_pickle=False) as arrays:
             rows = (arrays["data"], arrays["indices"], arrays["indptr"])

@@ -73,12 +73,17 @@ def _recorded(path: Path) -> str | None:
     return "sha256:" + record.read_text(encoding="ascii").split()[0] if record.is_file() else None
 
 
+def file_hash(path: Path, kind: str = "sha256") -> str:
+    """Return the hash of a file's bytes in hexadecimal; `kind` is a name that hashlib knows."""
+    with open(path, "rb") as stream:
+        return hashlib.file_digest(stream, kind).hexdigest()
+
+
 def check_hash(path: Path, known: str | None) -> Path:
     """Return `path` after comparing it with a hash such as "sha256:..." or "md5:..."; raises ValueError."""
     if known is not None:
         kind, expected = known.split(":")
-        with open(path, "rb") as stream:
-            found = hashlib.file_digest(stream, kind).hexdigest()
+        found = file_hash(path, kind)
         if found != expected:
             raise ValueError(
                 f"{path} has {kind} {found}, but {expected} is expected: the file is damaged or another version, "

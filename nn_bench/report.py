@@ -14,7 +14,7 @@ from manifold_id.plots import by_epoch, precision_recall, trade_off
 from manifold_id.report import Picture, Section, Table, write
 from nn_bench.compare import Comparison, ComparisonResult
 from nn_bench.result import TrainResult
-from nn_bench.tuning import chosen
+from nn_bench.tuning import accuracy_floor, chosen
 
 _FIGURES: tuple[tuple[str, str, str, Literal["linear", "share", "count"]], ...] = (
     ("group_sparsity", "Group sparsity of the parameter", "share of groups that are zero", "share"),
@@ -95,7 +95,7 @@ def write_tuning_report(comparison: Comparison, trials: pd.DataFrame, folder: Pa
     assert comparison.tuning is not None
     drop = comparison.tuning.drop
     taken = chosen(trials, drop)
-    figure = trade_off(trials, taken, trials["accuracy"].max() - drop)
+    figure = trade_off(trials, taken, accuracy_floor(trials, drop))
     caption = "Accuracy on the held-out training images against group sparsity; a point is a trial, rings: taken."
     first, every = (
         Table([name.replace("_", " ") for name in rows], [[*map(_number, row)] for row in rows.itertuples(index=False)])

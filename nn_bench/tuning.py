@@ -138,9 +138,14 @@ def search(
     return table
 
 
+def accuracy_floor(trials: pd.DataFrame, drop: float) -> float:
+    """Return the accuracy from which on a trial may be taken for its sparsity: the best of all methods less `drop`."""
+    return float(trials["accuracy"].max()) - drop
+
+
 def chosen(trials: pd.DataFrame, drop: float) -> pd.DataFrame:
     """Return the trial that each method takes, by the rule of Tuning, one row a method."""
-    floor = trials["accuracy"].max() - drop
+    floor = accuracy_floor(trials, drop)
     rows = []
     for _, own in trials.groupby("method", sort=False):
         enough = own[own["accuracy"] >= floor]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from manifold_id.statistics import logrank
+from manifold_id.statistics import Estimate, logrank
 from manifold_id.theory.base import Assumption, Curve, Evidence, Theorem, Verdict, decide
 from manifold_id.theory.identification import identification
 from manifold_id.theory.intervals import bootstrap, every, inside, log_slope
@@ -44,12 +44,14 @@ def inexact(record: StructureRecord, steps: Array, errors: Array, margin: float,
     """
     found = identification(record, margin, noise)
     exact = bool(errors.max() < EXACT)
-    fit = bootstrap(lambda i: log_slope(steps, np.maximum(errors[:, i].mean(axis=1), 1e-300)), errors.shape[1])
+    fit = Estimate(-np.inf, -np.inf, -np.inf)
+    if not exact:
+        fit = bootstrap(lambda i: log_slope(steps, np.maximum(errors[:, i].mean(axis=1), 1e-300)), errors.shape[1])
     curve = Curve("mean |s| / alpha", steps.astype(float), errors.mean(axis=1))
     inner = Evidence("Error of the subproblems", "step", "|s| / alpha", (curve,), "log", "log")
     vanishing = f"inner error ~ t^{fit.value:.2f} [{fit.low:.2f}, {fit.high:.2f}]"
     return decide(
-        every({"holds": True, "fails": False}.get(found.status), exact or inside((fit.low, fit.high), high=-0.5)),
+        every({"holds": True, "fails": False}.get(found.status), inside((fit.low, fit.high), high=-0.5)),
         found.assumptions,
         f"{found.summary}, " + ("subproblems exact" if exact else vanishing),
         f"{found.criterion}; 99 % interval of the exponent of the inner error below -1/2",
@@ -58,7 +60,7 @@ def inexact(record: StructureRecord, steps: Array, errors: Array, margin: float,
         found.seeds,
         found.samples,
         evidence=(*found.evidence, inner),
-        figures={"exponent of the inner error": -np.inf if exact else fit.value},
+        figures={"exponent of the inner error": fit.value},
     )
 
 
