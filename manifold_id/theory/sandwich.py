@@ -29,7 +29,7 @@ SANDWICH = Theorem(
 
 
 def sandwich(lower: Array, upper: Array, changes: Array) -> Verdict:
-    """Return the verdict of the runs.
+    """Return the verdict of the runs: nothing is concluded if at most half of them still change within the bounds.
 
     Parameters
     ----------
@@ -44,11 +44,11 @@ def sandwich(lower: Array, upper: Array, changes: Array) -> Verdict:
     figure = figure_of_runs("Runs outside the bounds", {"lower bound": lower, "upper bound": upper})
     samples = lower[burn:].size
     return decide(
-        low + high == 0 and bool((changes > 0).mean() > 0.5),
+        False if low + high else True if (changes > 0).mean() > 0.5 else None,
         (Assumption("steps after burn-in", samples, samples > 0),),
         f"{low} violations of the lower and {high} of the upper bound in {samples} steps after burn-in, "
         f"median {np.median(changes):.0f} changes within the bounds in the last quarter",
-        "0 violations after a quarter of the run; more than half of the runs still change",
+        "0 violations after a quarter of the run; more than half of the runs still change, else inconclusive",
         float(low + high),
         clopper_pearson(low + high, 2 * samples),
         seeds,

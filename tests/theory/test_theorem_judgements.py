@@ -16,6 +16,7 @@ from manifold_id.theory.identification_time import example
 from manifold_id.theory.inexact import inexact, same_times
 from manifold_id.theory.prediction import prediction, scatter
 from manifold_id.theory.regret import anytime_bound
+from manifold_id.theory.sandwich import sandwich
 from manifold_id.theory.structure_record import LastErrors, StructureRecord
 from manifold_id.theory.variance_reduction import Conditions, momentum_plateau
 from manifold_id.theory.wrong_support import Switches, newton, returns
@@ -175,3 +176,12 @@ def test_exact_subproblems_need_no_exponent():
     record = StructureRecord(*np.zeros((2, 400, 60), bool))
     verdict = inexact(record, np.arange(40, 401), np.zeros((361, 60)), 0.3, 0.1)
     assert verdict.status == "holds" and verdict.figures["exponent of the inner error"] == -np.inf
+
+
+def test_bounds_that_were_hardly_needed_are_inconclusive_and_a_violation_fails_all_the_same():
+    within = np.zeros((8, 4), dtype=bool)
+    beyond = within.copy()
+    beyond[5, 1] = True
+    many, half = np.array([3, 1, 2, 0]), np.array([1, 1, 0, 0])
+    found = [sandwich(within, upper, changes).status for upper in (within, beyond) for changes in (many, half)]
+    assert found == ["holds", "inconclusive", "fails", "fails"]
