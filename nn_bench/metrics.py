@@ -105,8 +105,9 @@ def full_gradient(model: nn.Module, images: Images, run: Runtime, label_smoothin
 def estimator_error(optimizer: Optimizer, model: nn.Module, exact: list[Tensor]) -> float:
     """Return |estimate - gradient| / |gradient| over all parameters, right after the step that used the estimate.
 
-    `exact` is the full-data gradient at the point where the step's own gradient was taken. The estimate is that of
-    the method, or for methods that keep none the minibatch's gradient.
+    `exact` is the full-data gradient of the loss at the point where the step's own gradient was taken. The estimate is
+    that of the method, or for methods that keep none the minibatch's gradient. Coupled weight decay and `maximize` are
+    not undone: they count as errors.
     """
     error = norm = 0.0
     for p, g in zip([p for p in model.parameters() if p.requires_grad], exact, strict=True):

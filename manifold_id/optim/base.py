@@ -13,7 +13,14 @@ from torch import Tensor
 from manifold_id.optim import foreach
 from manifold_id.optim.checks import HALF, check_common, check_names, check_parameters
 from manifold_id.optim.fused import FusedStep, pays, supports
-from manifold_id.optim.saved import check_regularizers, check_shapes, check_state, restore_tensors, written
+from manifold_id.optim.saved import (
+    check_method,
+    check_regularizers,
+    check_shapes,
+    check_state,
+    restore_tensors,
+    written,
+)
 from manifold_id.optim.shown import Shown
 from manifold_id.optim.step import Slot, Step, proximal
 from manifold_id.regularizers.base import Regularizer
@@ -71,7 +78,7 @@ class ProximalOptimizer(Shown):
     ) -> None:
         common = {"weight_decay": weight_decay, "maximize": maximize, "foreach": foreach, "fused": fused}
         self._runner: FusedStep | None = None
-        self._owners, self._active = None, {}
+        self._owners, self._active, self._frozen = None, {}, {}
         self._check_group({"lr": lr, "regularizer": regularizer, **defaults, **common, "params": []})
         super().__init__(params, {"lr": lr, "regularizer": regularizer, **defaults, **common})
 
@@ -156,6 +163,8 @@ class ProximalOptimizer(Shown):
             exact = state["exact"]
             exact.copy_(torch.where(exact.to(p.dtype) == w, exact, w.float()))
             w = exact
+        else:
+            state.pop("exact", None)  # of a parameter that was in half precision before
         if "step" not in state:
             state["step"] = 0
             self._init_state(state, w)
@@ -164,7 +173,7 @@ class ProximalOptimizer(Shown):
     def _gradient(self, p: Tensor, w: Tensor, group: dict[str, Any]) -> Tensor:
         """Return p's gradient as the formulas want it, for the iterate w: dtype, sign, weight decay."""
         assert p.grad is not None
-        g = p.grad.detach()
+        g = p.grad.detach().resolve_neg()
         if g.dtype != w.dtype:
             g = g.to(w.dtype)
         if group["maximize"]:
@@ -255,12 +264,12 @@ class ProximalOptimizer(Shown):
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
         self._runner = None
-        self._owners = None
-        self._active = {}
+        self._owners, self._active = None, {}
+        self._frozen = getattr(self, "_frozen", {})  # a loaded state leaves it as it is
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state as tensors and numbers; a regularizer is written as its repr, so nothing is unpickled."""
-        return written(super().state_dict())
+        return written(super().state_dict()) | {"method": type(self).__name__}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Load a state, bit for bit and in its own precision; tensors are copied.
@@ -271,8 +280,10 @@ class ProximalOptimizer(Shown):
         Raises
         ------
         ValueError
-            If a regularizer differs from the saved one, a shape from the parameter's, or the groups do not match.
+            If the state is of another method, a regularizer differs from the saved one, a shape from the parameter's,
+            or the groups do not match.
         """
+        check_method(self, state_dict)
         check_regularizers(self, state_dict)
         check_shapes(self, state_dict)
         mine = [group["regularizer"] for group in self.param_groups]

@@ -14,6 +14,7 @@ from manifold_id.regularizers.base import Regularizer
 from manifold_id.validation import real
 
 HALF = (torch.bfloat16, torch.float16)
+_SCHEDULERS = ("initial_", "base_", "max_", "min_")  # entries that torch's schedulers leave in a group
 
 
 def check_common(group: dict[str, Any]) -> None:
@@ -34,6 +35,8 @@ def check_names(group: dict[str, Any], known: Iterable[str]) -> None:
     """Refuse an entry whose name is almost that of an option; others are kept, as torch does."""
     options = set(known)
     for key in set(group) - options - {"params", "param_names"}:
+        if key.startswith(_SCHEDULERS):
+            continue
         if near := difflib.get_close_matches(key, options, n=1, cutoff=0.8):
             raise ValueError(f"param group has the unknown entry {key!r}: did you mean {near[0]!r}?")
 

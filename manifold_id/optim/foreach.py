@@ -13,6 +13,8 @@ from manifold_id.optim.layout import is_dense, layout
 from manifold_id.optim.step import Slot, Step, proximal
 from manifold_id.regularizers import GroupLasso
 from manifold_id.regularizers.base import Regularizer
+from manifold_id.regularizers.groupings import Entries
+from manifold_id.regularizers.product import Product
 
 if TYPE_CHECKING:
     from manifold_id.optim.base import ProximalOptimizer
@@ -81,9 +83,40 @@ def _points_and_activity(
         chosen = [ys[i] for i in sliced]
         masks = _shrink_groups(regularizer, chosen, step, None if ds is None else [ds[i] for i in sliced])
         activity = dict(zip(sliced, masks, strict=True))
-    for i in sorted(set(range(len(ys))) - set(sliced)):
-        zs[i] = proximal(regularizer, ys[i], step, None if ds is None else ds[i])
+    for together in _together(regularizer, ys, sorted(set(range(len(ys))) - set(sliced))):
+        points = _joint(regularizer, [ys[i] for i in together], step, None if ds is None else [ds[i] for i in together])
+        for i, z in zip(together, points, strict=True):
+            zs[i] = z
     return zs, activity
+
+
+def _together(regularizer: Regularizer, ys: list[Tensor], left: list[int]) -> list[list[int]]:
+    """Return the places `left` in parts whose prox is one call: all for an entrywise regularizer, else equal points."""
+    parts: dict[Any, list[int]] = {}
+    for i in left:
+        batch = () if _is_entrywise(regularizer) else ys[i].shape if regularizer.event_ndim == ys[i].ndim else i
+        parts.setdefault(batch, []).append(i)
+    return list(parts.values())
+
+
+def _is_entrywise(regularizer: Regularizer) -> bool:
+    return (
+        isinstance(regularizer, Product)
+        and regularizer.weights in (None, "sqrt_size")
+        and isinstance(regularizer.grouping, Entries)
+    )
+
+
+def _joint(regularizer: Regularizer, ys: list[Tensor], step: float, ds: list[Tensor] | None) -> list[Tensor]:
+    """Return the prox of each tensor by one call: of all entries in a row, or of a batch of equal shapes."""
+    if len(ys) == 1:
+        return [proximal(regularizer, ys[0], step, None if ds is None else ds[0])]
+    if not _is_entrywise(regularizer):
+        return list(proximal(regularizer, torch.stack(ys), step, None if ds is None else torch.stack(ds)))
+    y, d = (None if xs is None else torch.cat([x.reshape(-1) for x in xs]) for xs in (ys, ds))
+    assert y is not None
+    parts = proximal(regularizer, y, step, d).split([x.numel() for x in ys])
+    return [z.view(x.shape) for z, x in zip(parts, ys, strict=True)]
 
 
 class _Slices:
@@ -112,15 +145,15 @@ def _shrink_groups(regularizer: GroupLasso, ys: list[Tensor], step: float, ds: l
     t = torch.from_numpy(lam * step).to(ys[0].dtype).to(ys[0].device, non_blocking=True)
     if ds is None:
         norms = slices.sums(torch._foreach_mul(y, y)).sqrt_()
-        active = norms > t
-        torch._foreach_mul_(y, slices.spread(torch.where(active, 1 - t / norms, 0)))
-        return list((active | (t == 0)).split(slices.counts))
+        active = (norms > t) | (t == 0)
+        torch._foreach_mul_(y, slices.spread(torch.where(active, torch.where(t == 0, 1, 1 - t / norms), 0)))
+        return list(active.split(slices.counts))
     d = slices.views(_like(ds, ys))
     pull = torch._foreach_mul(y, d)
     active, theta = _start(slices, y, d, pull, t)
     limit = slices.spread(torch.where(active, t, 0))
     tolerance = torch.finfo(t.dtype).eps * 4
-    moving = active.clone()
+    moving = active & (t > 0)
     for k in range(_NEWTON):
         if k % _PER_CHECK == 0 and not bool(moving.any()):
             break
@@ -138,7 +171,7 @@ def _shrink_groups(regularizer: GroupLasso, ys: list[Tensor], step: float, ds: l
     bottom = torch._foreach_add(top, limit)
     torch._foreach_mul_(y, torch._foreach_div(top, bottom))
     torch._foreach_mul_(y, slices.spread(active.to(t.dtype)))
-    return list((active | (t == 0)).split(slices.counts))
+    return list(active.split(slices.counts))
 
 
 def _start(
@@ -154,9 +187,9 @@ def _start(
     torch._foreach_div_(flat, d)
     inverse = slices.sums(flat)
     norm = total.sqrt()
-    active = norm > t
+    active = (norm > t) | (t == 0)
     bound = torch.maximum((norm - t) * total / weighted, plain.sqrt() - t * inverse / plain)
-    return active, torch.where(active, bound, 1)
+    return active, torch.where(active & (t > 0), bound, 1)
 
 
 def _like(ds: list[Tensor], ys: list[Tensor]) -> list[Tensor]:

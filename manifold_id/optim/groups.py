@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any
 
+import numpy as np
 from torch import nn
 from torch.nn.modules.conv import _ConvNd
 
@@ -92,12 +93,15 @@ def group_parameters(
         raise TypeError(f"regularizer={regularizer!r} must be a Regularizer such as GroupLasso(1e-3, axis=1)")
     if not callable(by) and by not in RULES:
         raise unknown_name("by", str(by), RULES)
+    for name, p in model.named_parameters():
+        if isinstance(p, nn.parameter.UninitializedParameter):
+            raise ValueError(f"parameter {name!r} is lazy and has no shape yet: run the model once before grouping it")
     names: dict[nn.Parameter, list[str]] = {}
     chosen: dict[nn.Parameter, tuple[nn.Module, Regularizer | None]] = {}
     for prefix, module in model.named_modules(remove_duplicate=True):
         for name, p in module.named_parameters(recurse=False):
             names.setdefault(p, []).append(f"{prefix}.{name}" if prefix else name)
-            if p not in chosen:
+            if p not in chosen or chosen[p][1] is None:  # a tied weight: by the first layer that is known
                 chosen[p] = module, _choose(module, name, p, regularizer, by)
     if not any(own is not None for _, own in chosen.values()):
         raise ValueError(f"by={by!r} finds no weight to regularize in {type(model).__name__}: give a function")
@@ -120,6 +124,7 @@ def _choose(
     """Return the regularizer of one parameter."""
     if callable(by):
         choice = by(module, name, p)
+        choice = int(choice) if isinstance(choice, np.integer) else choice
         if isinstance(choice, bool) or not (choice is None or isinstance(choice, (int, Regularizer))):
             raise TypeError(f"by(...) returned {choice!r} for {name!r}: return an axis, a regularizer or None")
     else:

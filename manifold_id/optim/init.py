@@ -40,7 +40,8 @@ def rda_init_(
     Raises
     ------
     ValueError, TypeError
-        For s <= 0 or an unknown bound, or a module without such a layer.
+        For s <= 0 or an unknown bound; a module without such a layer, or with one whose weight is computed
+        (parametrized, pruned) or not yet there (lazy). Nothing is drawn then.
 
     References
     ----------
@@ -49,10 +50,18 @@ def rda_init_(
     real("s", s, 0, open_low=True)
     if bound not in BOUNDS:
         raise unknown_name("bound", bound, BOUNDS)
+    if not isinstance(module, nn.Module):
+        raise TypeError(f"module={type(module).__name__} must be a torch.nn.Module")
+    known = (nn.modules.conv._ConvNd, nn.Linear)
+    layers = {name: layer for name, layer in module.named_modules() if isinstance(layer, known)}
+    for name, layer in layers.items():
+        if layer._parameters.get("weight") is None:
+            raise ValueError(f"the weight of layer {name!r} is computed from other tensors (parametrized or pruned): "
+                             "call rda_init_ before, or remove that first")  # fmt: skip
+        if isinstance(layer.weight, nn.parameter.UninitializedParameter):
+            raise ValueError(f"layer {name!r} is lazy and has no weight yet: run the model once before rda_init_")
     drawn: set[Tensor] = set()
-    for layer in module.modules():
-        if not isinstance(layer, (nn.modules.conv._ConvNd, nn.Linear)):
-            continue
+    for layer in layers.values():
         outputs = 0 if not getattr(layer, "transposed", False) else 1
         k = layer.weight.numel() // layer.weight.shape[outputs]
         if outputs:

@@ -75,9 +75,10 @@ def rda_center(total, g, y, squares, start, row, width, scale):
 
 
 @_compiled
-def adam_center(m, u, g, w, y, d, start, row, width, beta1, beta2, scale, eps, pull, decay_before, decay_after):
-    """Adam's moments; d = scale sqrt(u) + eps;  y = (w decay_before - pull m / d) decay_after."""
-    keep1, keep2 = 1 - beta1, 1 - beta2
+def adam_center(
+    m, u, g, w, y, d, start, row, width, beta1, keep1, beta2, keep2, scale, eps, pull, decay_before, decay_after
+):
+    """Adam's moments (keep = 1 - beta); d = scale sqrt(u) + eps;  y = (w decay_before - pull m / d) decay_after."""
     for o in range(y.size // width):
         a, b = start + o * row, o * width
         mr, ur, gr, wr = m[a : a + width], u[a : a + width], g[a : a + width], w[a : a + width]
@@ -94,10 +95,27 @@ def adam_center(m, u, g, w, y, d, start, row, width, beta1, beta2, scale, eps, p
 
 @_compiled
 def amsgrad_center(
-    m, u, g, w, largest, y, d, start, row, width, beta1, beta2, scale, eps, pull, decay_before, decay_after
+    m,
+    u,
+    g,
+    w,
+    largest,
+    y,
+    d,
+    start,
+    row,
+    width,
+    beta1,
+    keep1,
+    beta2,
+    keep2,
+    scale,
+    eps,
+    pull,
+    decay_before,
+    decay_after,
 ):
     """adam_center with d = scale sqrt(largest u so far) + eps."""
-    keep1, keep2 = 1 - beta1, 1 - beta2
     for o in range(y.size // width):
         a, b = start + o * row, o * width
         for j in range(width):
@@ -171,13 +189,13 @@ def shrink_entries_metric(y, d, threshold):
 
 @_compiled
 def group_factors(squares, thresholds, inner):
-    """Turn the sums of squares into max(1 - t_g / |y_g|, 0); t_g becomes -1 where t_g > 0 switches y_g off."""
+    """Turn the sums of squares into max(1 - t_g / |y_g|, 0), 1 for t_g = 0; t_g = -1 then says y_g = 0."""
     for i in range(thresholds.size):
         total = 0.0
         for j in range(i * inner, (i + 1) * inner):
             total += squares[j]
         norm, t = math.sqrt(total), thresholds[i]
-        squares[i * inner : (i + 1) * inner] = 1 - t / norm if norm > t else 0.0
+        squares[i * inner : (i + 1) * inner] = 1.0 if t == 0 else 1 - t / norm if norm > t else 0.0
         if norm <= t and t > 0:
             thresholds[i] = -1
 
@@ -223,7 +241,8 @@ def shrink_groups_metric(y, d, thresholds, inner, tolerance):
             s3[j] += square / dr[j]
     theta = np.zeros(groups)
     limit = np.zeros(width, y.dtype)  # t of the active groups; 0 elsewhere
-    radius = np.zeros(width, y.dtype)  # theta of the active groups; 1 elsewhere, to keep the dead ones finite
+    radius = np.ones(width, y.dtype)  # theta of the active groups; 1 elsewhere, to keep the dead ones finite
+    done = np.ones(groups, np.bool_)
     pending = 0
     for i in range(groups):
         total = np.zeros(4)
@@ -232,17 +251,17 @@ def shrink_groups_metric(y, d, thresholds, inner, tolerance):
                 total[k] += sums[k, j]
         t, pulled = thresholds[i], math.sqrt(total[0])
         span = slice(i * inner, (i + 1) * inner)
-        if pulled > t:
+        if t == 0:
+            theta[i] = 1  # any: y_g stays as it is
+        elif pulled > t:
             near = (pulled - t) * total[0] / total[1]
             far = math.sqrt(total[2]) - t * total[3] / total[2]
             theta[i] = max(near, far)
             limit[span], radius[span] = t, theta[i]
+            done[i] = False
             pending += 1
         else:
-            radius[span] = 1
-            if t > 0:
-                thresholds[i] = -1
-    done = theta == 0
+            thresholds[i] = -1
     for _ in range(100):
         if pending == 0:
             break

@@ -23,7 +23,8 @@ class AdamMetric(ProximalOptimizer):
         m = b1 m + (1 - b1) g,   u = b2 u + (1 - b2) g^2,
         d = scale sqrt(u) + eps,   y = (w before - pull m / d) after,
 
-    with numbers (b1, b2, scale, eps, pull, before, after) that the two choose differently.
+    with numbers (b1, 1 - b1, b2, 1 - b2, scale, eps, pull, before, after) that the two choose differently; 1 - b is a
+    number of its own, as it is formed in double precision.
     """
 
     metric = True
@@ -45,25 +46,25 @@ class AdamMetric(ProximalOptimizer):
         state["squares"] = torch.zeros_like(w)
 
     def _accumulate(self, w: Tensor, g: Tensor, state: dict[str, Any], numbers: tuple[float, ...]) -> None:
-        beta1, beta2 = numbers[:2]
-        state["mean"].copy_(beta1 * state["mean"] + (1 - beta1) * g)
-        state["squares"].copy_(beta2 * state["squares"] + (1 - beta2) * g * g)
+        beta1, keep1, beta2, keep2 = numbers[:4]
+        state["mean"].copy_(beta1 * state["mean"] + keep1 * g)
+        state["squares"].copy_(beta2 * state["squares"] + keep2 * g * g)
         if "largest" in state:
             state["largest"].copy_(torch.maximum(state["largest"], state["squares"]))
 
     def _center(self, w: Tensor, state: dict[str, Any], numbers: tuple[float, ...]) -> tuple[Tensor, Tensor]:
-        _, _, scale, eps, pull, before, after = numbers
+        scale, eps, pull, before, after = numbers[4:]
         d = state.get("largest", state["squares"]).sqrt() * scale + eps
         return (w * before - pull * state["mean"] / d) * after, d
 
     def _foreach_center(
         self, ws: list[Tensor], gs: list[Tensor], states: list[dict[str, Any]], numbers: tuple[float, ...]
     ) -> tuple[Any, Any]:
-        beta1, beta2, scale, eps, pull, before, after = numbers
+        _, keep1, beta2, keep2, scale, eps, pull, before, after = numbers
         means, squares = [state["mean"] for state in states], [state["squares"] for state in states]
-        torch._foreach_lerp_(means, gs, 1 - beta1)
+        torch._foreach_lerp_(means, gs, keep1)
         torch._foreach_mul_(squares, beta2)
-        torch._foreach_addcmul_(squares, gs, gs, value=1 - beta2)
+        torch._foreach_addcmul_(squares, gs, gs, value=keep2)
         if "largest" in states[0]:
             largest = [state["largest"] for state in states]
             torch._foreach_maximum_(largest, squares)
@@ -144,8 +145,11 @@ class ProxAdamW(AdamMetric):
 
     def _advance(self, group: dict[str, Any], state: dict[str, Any]) -> Step:
         state["step"] += 1
-        if group["amsgrad"] and "largest" not in state:
+        if not group["amsgrad"]:
+            state.pop("largest", None)
+        elif "largest" not in state:
             state["largest"] = state["squares"].clone()
         t, lr, (beta1, beta2) = state["step"], group["lr"], group["betas"]
         scale, pull = 1 / math.sqrt(1 - beta2**t), lr / (1 - beta1**t)
-        return Step(lr, 1.0, (beta1, beta2, scale, group["eps"], pull, 1 - lr * group["weight_decay"], 1.0))
+        more = scale, group["eps"], pull, 1 - lr * group["weight_decay"], 1.0
+        return Step(lr, 1.0, (beta1, 1 - beta1, beta2, 1 - beta2, *more))

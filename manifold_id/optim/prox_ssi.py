@@ -54,4 +54,5 @@ class ProxSSI(AdamMetric):
         state["step"] += 1
         t, lr, (beta1, beta2) = state["step"], group["lr"], group["betas"]
         pull = lr * math.sqrt(1 - beta2**t) / (1 - beta1**t)
-        return Step(lr, 1.0, (beta1, beta2, 1.0, group["eps"], pull, 1.0, 1 - lr * group["weight_decay"]))
+        more = 1.0, group["eps"], pull, 1.0, 1 - lr * group["weight_decay"]
+        return Step(lr, 1.0, (beta1, 1 - beta1, beta2, 1 - beta2, *more))

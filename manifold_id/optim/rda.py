@@ -96,7 +96,7 @@ class RDA(ProximalOptimizer):
     @torch.no_grad()
     def restart(self) -> None:
         """Empty the sums and counters; the centre stays the origin, and no parameter moves."""
-        for state in self.state.values():
+        for state in filter(None, self.state.values()):
             state["step"] = 0
             state["total"].zero_()
 

@@ -8,12 +8,16 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
+from manifold_id.optim.base import ProximalOptimizer
+
 
 class SparseRetraining:
     """A mode that freezes zeros: from now on an entry of a regularized parameter that is zero stays zero.
 
-    The mask starts as {w != 0}; after each optimizer step w <- mask * w and mask <- mask and {w != 0}, so that the
-    number of nonzeros never increases. It is one-way: a false zero is permanent until `remove()`.
+    The mask starts as {z != 0}, z the proximal point, which is w itself for methods that do not average. At once, and
+    after each optimizer step, w <- mask * w and mask <- mask and {w != 0}, so that the number of nonzeros never
+    increases. It is one-way: a false zero is permanent until `remove()`. A copy of mode and optimizer together
+    (copy.deepcopy, pickle) goes on by itself.
 
         mode = SparseRetraining(optimizer)        # after the first phase
         ... train ...
@@ -42,20 +46,45 @@ class SparseRetraining:
         self.parameters: list[Tensor] = [p for group in groups for p in group["params"]]
         if not self.parameters:
             raise ValueError("optimizer has no param group with a regularizer: nothing would be frozen")
+        self._optimizer = optimizer
+        self.masks = [_proximal_point(optimizer, p) != 0 for p in self.parameters]
+        self._attach()
+        self._freeze()
         if restart and hasattr(optimizer, "restart"):
             optimizer.restart()
-        self.masks = [p.detach() != 0 for p in self.parameters]
-        self._hook = optimizer.register_step_post_hook(self._freeze)
+
+    def _attach(self) -> None:
+        self._hook: Any = self._optimizer.register_step_post_hook(self._freeze)
+        # before those that look at the step, such as a tracker's
+        hooks: Any = self._optimizer._optimizer_step_post_hooks
+        hooks.move_to_end(self._hook.id, last=False)
+        if isinstance(self._optimizer, ProximalOptimizer):
+            self._optimizer._frozen = dict(zip(self.parameters, self.masks, strict=True))
 
     @torch.no_grad()
-    def _freeze(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
+    def _freeze(self, *_: Any) -> None:
         for p, mask in zip(self.parameters, self.masks, strict=True):
             p.masked_fill_(~mask, 0)
             mask.logical_and_(p != 0)
 
     def remove(self) -> None:
         """End the mode: zeros may move again."""
-        self._hook.remove()
+        if self._hook is not None:
+            self._hook.remove()
+            if isinstance(self._optimizer, ProximalOptimizer):
+                self._optimizer._frozen = {}
+        self._hook = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave the hook behind: torch does not copy those of the optimizer either."""
+        return self.__dict__ | {"_hook": None, "attached": self._hook is not None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Restore a copied or unpickled mode, of the optimizer that was copied along."""
+        attached = state.pop("attached")
+        self.__dict__.update(state)
+        if attached:
+            self._attach()
 
     def state_dict(self) -> dict[str, Any]:
         """Return the masks."""
@@ -66,4 +95,9 @@ class SparseRetraining:
         masks = state["masks"]
         if [m.shape for m in masks] != [p.shape for p in self.parameters]:
             raise ValueError("state['masks'] has other shapes than the regularized parameters: load it for that model")
-        self.masks = [m.to(p.device, copy=True) for m, p in zip(masks, self.parameters, strict=True)]
+        for own, mask in zip(self.masks, masks, strict=True):
+            own.copy_(mask)
+
+
+def _proximal_point(optimizer: Optimizer, p: Tensor) -> Tensor:
+    return optimizer.proximal_point(p) if isinstance(optimizer, ProximalOptimizer) else p.detach()

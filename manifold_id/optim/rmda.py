@@ -30,9 +30,8 @@ class DualAveraging(ProximalOptimizer):
             for p in group["params"]:
                 state = self.state.get(p)
                 if state:
-                    w = state.get("exact", p.detach())
                     state["step"], state["weight"] = 0, 0.0
-                    self._init_state(state, w)
+                    self._init_state(state, self._iterate(p))
         self._active = {}
 
     def gradient_estimate(self, p: Tensor) -> Tensor | None:

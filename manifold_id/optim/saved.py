@@ -11,15 +11,29 @@ from torch.optim import Optimizer
 def written(state_dict: dict[str, Any]) -> dict[str, Any]:
     """Replace each regularizer by its repr, so that the state loads with weights_only=True."""
     for group in state_dict["param_groups"]:
-        group["regularizer"] = None if group["regularizer"] is None else repr(group["regularizer"])
+        group["regularizer"] = _described(group["regularizer"])
     return state_dict
+
+
+def _described(regularizer: object) -> str | None:
+    """Return what stands for a regularizer on disk: its repr, for one without an own repr the name of its class."""
+    if regularizer is None:
+        return None
+    return type(regularizer).__name__ if type(regularizer).__repr__ is object.__repr__ else repr(regularizer)
+
+
+def check_method(optimizer: Optimizer, state_dict: dict[str, Any]) -> None:
+    """Raise ValueError if the state is that of another method, whose tensors mean something else."""
+    own, saved = type(optimizer).__name__, state_dict.get("method")
+    if saved != own:
+        raise ValueError(f"state_dict has method={saved!r}, the optimizer is {own}: load a state that {own} has saved")
 
 
 def check_regularizers(optimizer: Optimizer, state_dict: dict[str, Any]) -> None:
     """Raise ValueError unless the optimizer has the regularizers that the state was saved with."""
     pairs = zip(optimizer.param_groups, state_dict["param_groups"], strict=False)
     for i, (own, saved) in enumerate(pairs):
-        text = None if own["regularizer"] is None else repr(own["regularizer"])
+        text = _described(own["regularizer"])
         if saved.get("regularizer") != text:
             raise ValueError(
                 f"param group {i} was saved with regularizer {saved.get('regularizer')}, the optimizer has {text}: "

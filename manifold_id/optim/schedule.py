@@ -24,7 +24,7 @@ class StageSchedule(LRScheduler):
     ----------
     optimizer
         Any torch optimizer. Restarts concern those that have `restart()`, the dual-averaging family; a RAMDA also has
-        its eps multiplied by `factor`, as in its authors' code.
+        its eps multiplied by `factor` when it restarts, as in its authors' code.
     milestones
         Increasing counts >= 1 of calls of `step()`; may be empty.
     factor
@@ -92,7 +92,7 @@ class StageSchedule(LRScheduler):
         if self.last_epoch not in self.milestones:
             return
         for group in self.optimizer.param_groups:
-            for name in getattr(self.optimizer, "stage_scaled", ()):
+            for name in getattr(self.optimizer, "stage_scaled", ()) if self.restart else ():
                 group[name] *= self.factor
             if self.momentum == "divide":
                 group["momentum"] = min(group["momentum"] / self.factor, 1.0)

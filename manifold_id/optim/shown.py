@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from manifold_id.optim import foreach
+from manifold_id.optim.checks import HALF
 from manifold_id.optim.fused import shrink, supports
 from manifold_id.optim.step import proximal
 
@@ -18,6 +19,7 @@ class Shown(Optimizer):
 
     _owners: dict[int, dict[str, Any]] | None  # the group of each parameter, by its id
     _active: dict[int, list[Tensor]]  # which groups the last step left active, by the state's id
+    _frozen: dict[Tensor, Tensor]  # where a parameter may be nonzero, if SparseRetraining holds the rest at zero
 
     @torch.no_grad()
     def proximal_point(self, p: Tensor) -> Tensor:
@@ -26,9 +28,9 @@ class Shown(Optimizer):
         It is p itself where the method does not average, and before p's first step. In the state's dtype.
         """
         group = self._group_of(p)
-        state = self.state.get(p, {})
-        w = state.get("exact", p.detach())
-        return self._proximal_point(group, w, state) if state.get("step") else w.clone()
+        state, w = self.state.get(p, {}), self._iterate(p)
+        z = self._proximal_point(group, w, state) if state.get("step") else w.clone()
+        return z.masked_fill_(~self._frozen[p], 0) if p in self._frozen else z
 
     @torch.no_grad()
     def proximal_structure(self, p: Tensor) -> Tensor:
@@ -40,7 +42,7 @@ class Shown(Optimizer):
         if group["regularizer"] is None:
             raise ValueError("p has no regularizer: its structure is not defined")
         known = self._active.get(id(self.state.get(p)))
-        if known:
+        if known and p not in self._frozen:
             return torch.cat(known).to(torch.int8)
         codes = group["regularizer"].structure(self.proximal_point(p))
         assert isinstance(codes, Tensor)
@@ -67,6 +69,11 @@ class Shown(Optimizer):
             For methods that use the minibatch's own gradient, which is p.grad.
         """
         raise NotImplementedError(f"{type(self).__name__} keeps no estimate of the gradient: it uses p.grad itself")
+
+    def _iterate(self, p: Tensor) -> Tensor:
+        """Return the iterate of p: its float32 copy where it is in half precision and has one."""
+        exact: Tensor | None = self.state.get(p, {}).get("exact") if p.dtype in HALF else None
+        return p.detach() if exact is None else exact
 
     def _group_of(self, p: Tensor) -> dict[str, Any]:
         if self._owners is None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable, Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -50,8 +50,10 @@ class OptimizerTracker:
 
     A tensor is followed if its param group has a `regularizer`; a group of a plain torch optimizer may have that entry
     too, and then names the atoms only. Steps that a gradient scaler skips are no steps. The bits of `block` steps are
-    packed on the device and fetched at once, so that there is one synchronization every `block` steps. The proximal
-    point is formed again only where it is not the parameter itself.
+    packed on the device and fetched at once, so that there is one synchronization every `block` steps. Where the
+    proximal point is not the parameter itself, its structure is `proximal_structure` of the optimizer, which knows that
+    of groups along an axis from its step. A regularizer that was assigned to a group counts from the next step on.
+    A copy of tracker and optimizer together (copy.deepcopy, pickle) goes on by itself.
 
     Parameters
     ----------
@@ -77,45 +79,79 @@ class OptimizerTracker:
         if not isinstance(optimizer, Optimizer):
             raise TypeError(f"source={type(optimizer).__name__} must be a Regularizer or a torch optimizer")
         self._block = integer("block", block, 1)
+        self._optimizer = optimizer
         self.layers = _layers(optimizer)
         self.steps = 0
         self._signed = any(_signed(layer.regularizer) for layer in self.layers)
         self._atoms = self.layers[-1].stop
-        row = self._row(lambda layer: layer.parameter.detach())
+        row = self._row()
         self._log = _PackedLog(_host(row)[0], self._atoms, self._signed)
         self._prox_log: _PackedLog | None = None  # None as long as every proximal point was the parameter
+        self._own = self._averaged()  # the parameters that are not their proximal points
+        if self._own:
+            self._prox_log = _PackedLog(_host(self._row(self._own))[0], self._atoms, self._signed)
         self._rows = torch.empty((self._block, row.numel()), dtype=torch.uint8, device=row.device)
         self._prox_rows = torch.empty_like(self._rows)
         self._filled = 0
         self._traces: tuple[Trace, Trace] | None = None
-        self._own: list[Layer] = []
-        self._hooks = (
-            optimizer.register_step_pre_hook(self._prepare),  # before a schedule's hook changes the momentum
-            optimizer.register_step_post_hook(self._record),
+        self._attach()
+
+    def _attach(self) -> None:
+        self._hooks: tuple[Any, ...] = (
+            self._optimizer.register_step_pre_hook(self._prepare),  # before a schedule's hook changes the momentum
+            self._optimizer.register_step_post_hook(self._record),
         )
 
     def remove(self) -> None:
         """Follow no further steps; what is recorded stays."""
         for hook in self._hooks:
             hook.remove()
+        self._hooks = ()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave the hooks behind: torch does not copy those of the optimizer either."""
+        return self.__dict__ | {"_hooks": (), "attached": bool(self._hooks)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Restore a copied or unpickled tracker, and follow the optimizer that was copied along."""
+        attached = state.pop("attached")
+        self.__dict__.update(state)
+        if attached:
+            self._attach()
 
     # ---------------------------------------------------------------- recording
 
     def _prepare(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
-        self._own = [layer for layer in self.layers if _has_own_proximal_point(optimizer, layer.parameter)]
+        self._renew_regularizers()
+        self._own = self._averaged()
+
+    def _renew_regularizers(self) -> None:
+        """Follow regularizers that were assigned since the last step; the atoms must stay the same."""
+        now = {p: group.get("regularizer") for group in self._optimizer.param_groups for p in group["params"]}
+        if all(now[layer.parameter] in (layer.regularizer, None) for layer in self.layers):
+            return
+        layers = []
+        for old in self.layers:
+            regularizer = now[old.parameter] or old.regularizer
+            layer = _layer(old.name, old.parameter, regularizer, old.start)
+            if layer.stop != old.stop or (_signed(regularizer) and not self._signed):
+                raise ValueError(f"the new regularizer {regularizer!r} of {old.name!r} has other atoms than "
+                                 f"{old.regularizer!r}, which the tracker follows: make a new tracker")  # fmt: skip
+            layers.append(layer)
+        self.layers = tuple(layers)
+
+    def _averaged(self) -> set[Tensor]:
+        return {e.parameter for e in self.layers if _has_own_proximal_point(self._optimizer, e.parameter)}
 
     @torch.no_grad()
     def _record(self, optimizer: Any, args: Any, kwargs: Any) -> None:
-        row = self._row(lambda layer: layer.parameter.detach())
+        row = self._row()
         if self._own and self._prox_log is None:
             self._flush()
             self._prox_log = self._log.copy()
         self._rows[self._filled] = row
         if self._own:
-            own = {id(layer.parameter) for layer in self._own}
-            row = self._row(
-                lambda e: optimizer.proximal_point(e.parameter) if id(e.parameter) in own else e.parameter.detach()
-            )
+            row = self._row(self._own)
         if self._prox_log is not None:
             self._prox_rows[self._filled] = row
         self._filled += 1
@@ -124,10 +160,19 @@ class OptimizerTracker:
         if self._filled == self._block:
             self._flush()
 
-    def _row(self, point: Callable[[Layer], Tensor]) -> Tensor:
-        """Return the packed codes of all tensors: a plane of active bits, then, if needed, one of the second kink."""
+    @torch.no_grad()
+    def _row(self, averaged: Collection[Tensor] = ()) -> Tensor:
+        """Return the packed codes of all tensors: a plane of active bits, then, if needed, one of the second kink.
+
+        They are those of the proximal points for the `averaged` parameters, else those of the parameters.
+        """
         device = self.layers[0].parameter.device
-        codes = torch.cat([layer.codes(point(layer)).to(device) for layer in self.layers])
+        optimizer: Any = self._optimizer
+        parts = [
+            optimizer.proximal_structure(e.parameter) if e.parameter in averaged else e.codes(e.parameter.detach())
+            for e in self.layers
+        ]
+        codes = torch.cat([part.to(device) for part in parts])
         active = _pack(codes > 0)
         return torch.cat([active, _pack(codes < 0)]) if self._signed else active
 
@@ -213,11 +258,14 @@ class OptimizerTracker:
         """Return all that is recorded, as tensors and numbers."""
         self._flush()
         prox = None if self._prox_log is None else self._prox_log.state()
-        return {"steps": self.steps, "log": self._log.state(), "prox_log": prox}
+        return {"steps": self.steps, "atoms": self._said(), "log": self._log.state(), "prox_log": prox}
+
+    def _said(self) -> list[list[str | int]]:
+        return [[layer.name, layer.start, layer.stop] for layer in self.layers]
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a state; raises ValueError if its number of atoms is another."""
-        if state["log"]["last"].numel() != self._rows.shape[1]:
+        """Go on from a state; raises ValueError if it is of other tensors or other numbers of atoms."""
+        if state["atoms"] != self._said() or state["log"]["last"].numel() != self._rows.shape[1]:
             raise ValueError("state is that of other tensors: load it into a tracker of the same model and groups")
         self._filled, self._traces = 0, None
         self.steps = int(state["steps"])
@@ -285,6 +333,10 @@ def _layers(optimizer: Optimizer) -> tuple[Layer, ...]:
         regularizer = group.get("regularizer")
         if regularizer is None:
             continue
+        if not isinstance(regularizer, Regularizer):
+            raise TypeError(
+                f"param group {number} has regularizer={regularizer!r}: give a Regularizer such as L1(1e-3)"
+            )
         names = group.get("param_names") or [f"{number}.{place}" for place in range(len(group["params"]))]
         for name, p in zip(names, group["params"], strict=True):
             start = found[-1].stop if found else 0
@@ -298,7 +350,11 @@ def _layer(name: str, p: Tensor, regularizer: Regularizer, start: int) -> Layer:
     at_zero = regularizer.structure(torch.zeros_like(p))
     axis = getattr(regularizer, "axis", None)
     whole = isinstance(regularizer, Product) and axis is not None and regularizer.event_ndim in (None, p.ndim)
-    axes = tuple(i for i in range(p.ndim) if i != axis % p.ndim) if whole and axis is not None and p.ndim > 1 else ()
+    axes = (
+        tuple(i for i in range(p.ndim) if i != axis % p.ndim)
+        if whole and axis is not None and p.ndim > 1 and p.numel()
+        else ()
+    )
     return Layer(name, p, regularizer, start, start + at_zero.numel(), axes, at_zero.reshape(-1) > 0 if axes else None)
 
 
