@@ -44,8 +44,8 @@ def load_images(name: str, quiet: bool = False) -> Images:
     name
         "digits": the 8 x 8 digits of scikit-learn, enlarged to 28 x 28 (bilinear), every fifth image for validation;
         "mnist", "fashion-mnist"; "cifar10", "cifar100" (full, downloaded); "cifar10-20k", "cifar100-10k": subsets with
-        5,000 and 2,000 test images, read from the folder MANIFOLD_ID_DATA; "planted-inputs", "planted-channels": see
-        nn_bench.planted.
+        5,000 and 2,000 test images, read from the folder MANIFOLD_ID_DATA; "planted-inputs", "planted-channels",
+        "planted-teacher": see nn_bench.planted.
     quiet
         No progress bar for a download.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import dataclass
 from functools import cache
 
@@ -49,7 +50,7 @@ def irrelevant_inputs(
 
 
 def irrelevant_channels(
-    rows: int = 600, channels: int = 8, relevant: int = 3, classes: int = 4, noise: float = 0.0, seed: int = 0
+    rows: int = 4000, channels: int = 8, relevant: int = 3, classes: int = 4, noise: float = 0.0, seed: int = 0
 ) -> PlantedImages:
     """Return images of 16 x 16 pixels with `channels`, of which only `relevant` ones decide the label.
 
@@ -76,12 +77,11 @@ def irrelevant_channels(
 
 def sparse_teacher(
     rows: int = 1000, inputs: int = 30, units: int = 20, active: int = 5, classes: int = 4, seed: int = 0
-) -> tuple[PlantedImages, nn.Module]:
-    """Return data labelled by a teacher of the student's own form in which only `active` of the hidden units count.
+) -> tuple[PlantedImages, nn.Sequential]:
+    """Return data labelled by a teacher (inputs - units - classes, ReLU) of whose hidden units only `active` count.
 
-    The student (second value: input - units - classes, ReLU) starts near the teacher, at the teacher's weights plus
-    noise of a tenth of their size, so that its units are the teacher's units and "3.weight", one column for each of
-    them, has a known structure: the columns of the units that the teacher lacks should be zero.
+    The second value is the teacher: the columns of "3.weight" are zero for the other units. Those of a student that
+    starts near it (see `near_teacher`), whose units are so the teacher's, should become zero.
     """
     integer("active", active, 1, units)
     source = torch.Generator().manual_seed(seed)
@@ -92,14 +92,33 @@ def sparse_teacher(
     second = torch.randn(units, classes, generator=source) * mask[:, None]
     images, mean = _labelled(rows, (inputs, 1, 1), [first, second], 0.0, source)
     linear = nn.Linear(inputs, units), nn.Linear(units, classes)
-    student = nn.Sequential(nn.Flatten(), linear[0], nn.ReLU(), linear[1])
     with torch.no_grad():
-        for layer, weight in zip(linear, (first, second), strict=True):
-            noise = 0.1 * weight.std() * torch.randn(weight.shape, generator=source)
-            layer.weight.copy_((weight + noise).T)
-        linear[0].bias.zero_()
-        linear[1].bias.copy_(-mean)
-    return PlantedImages(images, {"3.weight": mask.numpy().astype(np.int8)}), student
+        for layer, weight, bias in zip(linear, (first, second), (torch.zeros(units), -mean), strict=True):
+            layer.weight.copy_(weight.T)
+            layer.bias.copy_(bias)
+    teacher = nn.Sequential(nn.Flatten(), linear[0], nn.ReLU(), linear[1])
+    return PlantedImages(images, {"3.weight": mask.numpy().astype(np.int8)}), teacher
+
+
+def near_teacher(shape: tuple[int, int, int], classes: int) -> nn.Module:
+    """Return a copy of the teacher of "planted-teacher", its weights under normal noise of a tenth of their deviation.
+
+    The noise is drawn from torch's global generator.
+
+    Raises
+    ------
+    ValueError
+        If the images are not those of "planted-teacher".
+    """
+    _, teacher = _teacher()
+    if (shape, classes) != ((teacher[1].in_features, 1, 1), teacher[3].out_features):
+        raise ValueError(f"model='planted-student' has no teacher for {classes} classes of images {shape}: "
+                         "use it with data='planted-teacher'")  # fmt: skip
+    student = deepcopy(teacher)
+    with torch.no_grad():
+        for weight in (p for p in student.parameters() if p.ndim > 1):
+            weight.add_(0.1 * weight.std() * torch.randn_like(weight))
+    return student
 
 
 def _labelled(
@@ -129,8 +148,11 @@ def _set(train: tuple[Tensor, Tensor], test: tuple[Tensor, Tensor], classes: int
     return Images("planted", *train, *test, classes, *scale, pad=0, flip=False)
 
 
+_teacher = cache(sparse_teacher)
+
 # each is made once a process: a comparison asks for it at every run
 PLANTED: dict[str, Callable[[], PlantedImages]] = {
     "planted-inputs": cache(irrelevant_inputs),
     "planted-channels": cache(irrelevant_channels),
+    "planted-teacher": lambda: _teacher()[0],
 }

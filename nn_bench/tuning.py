@@ -140,7 +140,7 @@ def search(
 
 def accuracy_floor(trials: pd.DataFrame, drop: float) -> float:
     """Return the accuracy from which on a trial may be taken for its sparsity: the best of all methods less `drop`."""
-    return float(trials["accuracy"].max()) - drop
+    return float(trials["accuracy"].max()) - drop - 1e-9  # a trial exactly `drop` below the best is within it
 
 
 def chosen(trials: pd.DataFrame, drop: float) -> pd.DataFrame:

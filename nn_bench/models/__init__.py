@@ -14,12 +14,14 @@ from nn_bench.models.mlp import mlp
 from nn_bench.models.resnet import resnet
 from nn_bench.models.transformer import TransformerEncoder
 from nn_bench.models.vgg import vgg
+from nn_bench.planted import near_teacher
 
 Shape = tuple[int, int, int]
 MODELS: dict[str, Callable[[Shape, int], nn.Module]] = {
     "logistic": logistic,
     "mlp": mlp,
     "mlp-small": partial(mlp, widths=(32,)),
+    "planted-student": near_teacher,
     "lenet5": lenet5,
     "lenet5-small": lenet5_small,
     "vgg16-bn": partial(vgg, 16),

@@ -7,7 +7,7 @@ from small_networks import config
 from torch import nn
 
 from nn_bench.agreement import agreement, agreements
-from nn_bench.planted import irrelevant_channels, irrelevant_inputs, sparse_teacher
+from nn_bench.planted import irrelevant_channels, irrelevant_inputs, near_teacher, sparse_teacher
 from nn_bench.training import train
 
 
@@ -47,19 +47,35 @@ def test_labels_do_not_depend_on_irrelevant_inputs():
     assert torch.equal(again.images.train, planted.images.train)
 
 
-def test_the_teacher_lies_near_the_student_and_classes_differ():
-    planted, model = sparse_teacher()
+def test_the_teacher_knows_the_labels_and_only_its_active_units_count():
+    planted, teacher = sparse_teacher()
     on = planted.codes["3.weight"] > 0
-    norms = model[3].weight.norm(dim=0).detach().numpy()
-    assert on.sum() == 5 and norms[on].min() > norms[~on].max()
+    assert on.sum() == 5 and (teacher[3].weight.norm(dim=0) > 0).tolist() == on.tolist()
     x = planted.images.normalized(planted.images.test)
-    assert (model(x).argmax(1) == planted.images.test_labels).float().mean() > 0.7
+    assert torch.equal(teacher(x).argmax(1), planted.images.test_labels)
 
 
-def test_the_teachers_units_are_found():
-    planted, model = sparse_teacher()
-    _, (found,) = run_planted(settings(method="ProxSGD"), planted, model)
-    assert found.precision[-1] > 0.8 and found.recall[-1] == 1
+def test_students_start_near_the_teacher_each_at_another_place():
+    _, teacher = sparse_teacher()
+    torch.manual_seed(0)
+    students = [near_teacher((30, 1, 1), 4) for _ in range(2)]
+    for layer in (1, 3):
+        first, second, true = (net[layer].weight.detach() for net in (*students, teacher))
+        assert 0.08 < float((first - true).std() / true.std()) < 0.12
+        assert not torch.equal(first, second)
+    with pytest.raises(ValueError, match="use it with data='planted-teacher'"):
+        near_teacher((1, 28, 28), 10)
+
+
+def test_the_teachers_units_are_found_where_the_regularizer_is_strong_enough():
+    planted = sparse_teacher()[0]
+    found = {}
+    for lam in (1e-2, 1e-4):
+        torch.manual_seed(0)
+        given = settings(method="ProxSGD").changed(lr=0.1, lam=lam)
+        _, (found[lam],) = run_planted(given, planted, near_teacher(planted.images.shape, 4))
+    assert found[1e-2].precision[-1] == found[1e-2].recall[-1] == 1
+    assert found[1e-4].precision[-1] < 0.6
 
 
 def test_irrelevant_channels_hold_noise_alone():
