@@ -33,11 +33,18 @@ class Entry:
     @property
     def atoms(self) -> str:
         """How many groups it has, in words."""
-        axis = getattr(self.regularizer, "axis", None)
         if self.regularizer is None:
             return "not regularized"
-        if axis is not None:
-            return f"{self.shape[axis]} groups along axis {axis}"
+        inner: Any = self.regularizer
+        shape, own = self.shape, True
+        if isinstance(inner, Reshaped):
+            inner, shape, own = inner.regularizer, inner.shape, False
+        if (axis := getattr(inner, "axis", None)) is not None:
+            batch = 0 if inner.event_ndim is None else len(shape) - inner.event_ndim
+            blocks, point = shape[:batch], shape[batch:]
+            count = math.prod(blocks)
+            where = f" of {count} blocks {point}" if blocks else "" if own else f", read as {point}"
+            return f"{count * point[axis]} groups along axis {axis}{where}"
         return repr(self.regularizer) if len(repr(self.regularizer)) < 60 else type(self.regularizer).__name__
 
 

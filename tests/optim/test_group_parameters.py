@@ -206,3 +206,14 @@ def test_reshaped_is_the_inner_regularizer_on_the_reshaped_tensor():
         Reshaped(0.1, (2, 2))
     with pytest.raises(ValueError, match="shape=0 must be at least 1"):
         Reshaped(L1(0.1), (2, 0))
+
+
+def test_the_table_counts_the_groups_of_every_layer():
+    layers = nn.ModuleList([nn.Conv2d(8, 12, 3, groups=4), nn.LSTM(5, 6), nn.ConvTranspose2d(4, 6, 3, groups=2)])
+    for by in ("input_channel", "output_channel"):
+        groups = group_parameters(layers, GroupLasso(0.1, axis=0), by=by, verbose=False)
+        chosen = [e for e in groups.entries if e.regularizer is not None]
+        for e in chosen:
+            assert e.atoms.startswith(f"{e.regularizer.structure(torch.ones(e.shape)).numel()} groups along axis")
+    assert [e.atoms for e in chosen][::2] == ["12 groups along axis 0", "6 groups along axis 1, read as (4, 6, 6)"]
+    assert chosen[3].atoms == "6 groups along axis 1 of 2 blocks (2, 3, 3, 3)"
