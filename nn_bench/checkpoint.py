@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import shutil
 import tempfile
 from pathlib import Path
@@ -53,7 +54,13 @@ def load_weights(model: nn.Module, path: Path) -> None:
 
 
 def save_checkpoint(folder: Path, epoch: int, model: nn.Module, state: dict[str, Any]) -> None:
-    """Write checkpoint `epoch` into the folder and remove the older ones once it is whole."""
+    """Write checkpoint `epoch` into the folder and remove the older ones once it is whole.
+
+    Raises
+    ------
+    OSError
+        If it can't be written; the one before stays as it is.
+    """
     target = folder / f"{PREFIX}{epoch:06d}"
     part = Path(tempfile.mkdtemp(dir=folder, prefix=".part-"))
     try:
@@ -64,6 +71,11 @@ def save_checkpoint(folder: Path, epoch: int, model: nn.Module, state: dict[str,
                 os.fsync(stream.fileno())
         shutil.rmtree(target, ignore_errors=True)
         os.replace(part, target)
+    except (SafetensorError, RuntimeError) as error:  # how the two libraries say that the disk is full
+        raise OSError(
+            f"{target} could not be written ({_first_line(error)}): free some space and start again; what was written "
+            "before is whole"
+        ) from error
     finally:
         shutil.rmtree(part, ignore_errors=True)
     for old in folder.glob(f"{PREFIX}*"):
@@ -72,13 +84,26 @@ def save_checkpoint(folder: Path, epoch: int, model: nn.Module, state: dict[str,
 
 
 def load_checkpoint(folder: Path, model: nn.Module) -> dict[str, Any] | None:
-    """Load the newest checkpoint's weights into the model and return its state, None if there is none."""
+    """Load the newest checkpoint's weights into the model and return its state, None if there is none.
+
+    Raises
+    ------
+    ValueError
+        If it is damaged.
+    """
     found = sorted(folder.glob(f"{PREFIX}*"))
     if not found:
         return None
     load_weights(model, found[-1] / "weights.safetensors")
-    state: dict[str, Any] = torch.load(found[-1] / "state.pt", weights_only=True, map_location="cpu")
+    try:
+        state: dict[str, Any] = torch.load(found[-1] / "state.pt", weights_only=True, map_location="cpu")
+    except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        raise ValueError(f"{found[-1]} is damaged ({_first_line(error)}): remove it to train again") from None
     return state
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def write_json(path: Path, values: Any) -> None:

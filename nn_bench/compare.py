@@ -13,9 +13,10 @@ from manifold_id.validation import integer, unknown_name
 from nn_bench.agreement import Agreement, agreements
 from nn_bench.config import TrainConfig, read_toml
 from nn_bench.data import load_images
+from nn_bench.images import Images
 from nn_bench.planted import PLANTED
 from nn_bench.result import TrainResult
-from nn_bench.training import train
+from nn_bench.training import check, train
 from nn_bench.tuning import Tuning, check_grids, points, search
 
 CONFIGS = Path(__file__).parent / "configs"
@@ -107,7 +108,21 @@ class Comparison:
         """
         if self.tuning is None or not self.grids:
             raise ValueError(f"comparison={self.name!r} can't be tuned: give it a table [tuning] and grids")
+        self._check()
         return search(self.methods, self.grids, self.tuning, out, progress)
+
+    def _check(self) -> dict[str, Images]:
+        """Return the images by name, after building every method's run once, so that no error comes late."""
+        images = {name: load_images(name) for name in {config.data for config in self.methods.values()}}
+        for name, config in self.methods.items():
+            try:
+                tracker = check(config, images[config.data])
+                if tracker is not None and config.data in PLANTED:
+                    for tensor, codes in PLANTED[config.data]().codes.items():
+                        tracker.layer_trace(tensor).last_false_positive(codes)
+            except (TypeError, ValueError, NotImplementedError) as error:
+                raise ValueError(f"{self.name}: [methods.{name}]: {error}") from error
+        return images
 
     def run(self, out: str | os.PathLike[str], progress: bool = False) -> ComparisonResult:
         """Make all runs, each in its folder METHOD-SEED of `out`; what is there already is read.
@@ -115,11 +130,10 @@ class Comparison:
         Raises
         ------
         ValueError
-            As `train` does.
+            As `train` does; what can be known before the first run is said before it, with the method's name.
         """
         folder = Path(out)
-        data = {config.data for config in self.methods.values()}
-        images = {name: load_images(name) for name in data}
+        images = self._check()
         runs = {}
         for seed in self.seeds:  # seed by seed, so that a stopped comparison has all methods
             for name, config in self.methods.items():

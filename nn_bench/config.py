@@ -125,6 +125,8 @@ class TrainConfig:
         object.__setattr__(self, "milestones", tuple(integer("milestones", m, 1) for m in self.milestones))
         if any(b <= a for a, b in zip(self.milestones, self.milestones[1:], strict=False)):
             raise ValueError(f"milestones={list(self.milestones)} must increase")
+        plain = {key: list(value) if isinstance(value, tuple) else value for key, value in self.options.items()}
+        object.__setattr__(self, "options", plain)  # as a file gives them back
         METHODS[self.method].check(self.options)
         if self.method == "ProxSTORM" and self.precision == "float16":
             raise ValueError("precision='float16': ProxSTORM takes two gradients a step: use bfloat16")

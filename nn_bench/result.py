@@ -134,13 +134,17 @@ def load_result(
     Raises
     ------
     ValueError
-        If it is a run of another config than the given one.
+        If it is a run of another config than the given one, or a file is damaged.
     """
     path = folder / "result.json"
     if not path.is_file():
         return None
-    stored = json.loads(path.read_text(encoding="utf-8"))
-    own = TrainConfig.from_dict(stored["config"], str(path))
+    try:
+        stored = json.loads(path.read_text(encoding="utf-8"))
+        given, facts = stored["config"], stored["facts"]
+    except (json.JSONDecodeError, KeyError, TypeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is damaged ({type(error).__name__}: {error}): remove it to train again") from None
+    own = TrainConfig.from_dict(given, str(path))
     if config is not None and own != config:
         raise ValueError(f"out={str(folder)!r} holds a run of another config: choose another folder or remove it")
     if model is None:
@@ -150,5 +154,8 @@ def load_result(
     trace = prox_trace = None
     if own.tracked and own.regularizer is not None:
         trace, prox_trace = Trace.load(folder / "trace.npz"), Trace.load(folder / "prox_trace.npz")
-    history = pd.read_csv(folder / "log.csv")
-    return TrainResult(own, stored["facts"], history, trace, prox_trace, model, folder)
+    try:
+        history = pd.read_csv(folder / "log.csv")
+    except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
+        raise ValueError(f"{folder / 'log.csv'} is damaged ({error}): remove the folder to train again") from None
+    return TrainResult(own, facts, history, trace, prox_trace, model, folder)

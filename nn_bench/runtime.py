@@ -45,7 +45,8 @@ class Runtime:
 def runtime(config: TrainConfig) -> Iterator[Runtime]:
     """Set up device, determinism and processes, and put back what it changed.
 
-    Under torchrun (WORLD_SIZE > 1) the processes find each other with gloo on CPU and nccl on GPUs.
+    Under torchrun (WORLD_SIZE > 1) the processes find each other with gloo on CPU and nccl on GPUs. The result is that
+    of one process to rounding, except with batch normalization and dropout, which act on each process's part alone.
 
     Raises
     ------

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
 import os
 import time
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
+from filelock import FileLock, Timeout
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.optim import Optimizer
@@ -20,7 +23,7 @@ from nn_bench.batches import Batch, batches, steps_per_epoch
 from nn_bench.checkpoint import load_checkpoint, save_checkpoint, write_json
 from nn_bench.config import TrainConfig
 from nn_bench.data import load_images
-from nn_bench.guard import Guard
+from nn_bench.guard import Guard, NotFiniteError
 from nn_bench.images import Images
 from nn_bench.log import EpochLog
 from nn_bench.methods import METHODS
@@ -60,16 +63,37 @@ def train(
     Raises
     ------
     ValueError
-        If the folder holds a run of another config, the loss or a gradient is not finite (NotFiniteError: step and
-        tensor are named), or the model, data and regularizer do not fit each other.
+        If the folder holds a run of another config, is being written by another process or is damaged, the loss or a
+        gradient is not finite (NotFiniteError: step and tensor are named), or model, data and regularizer do not fit.
     FileNotFoundError
         If the data are nowhere.
     """
     folder = None if out is None else Path(out)
     if folder is not None and (done := load_result(folder, config, images, model)) is not None:
         return done
-    with runtime(config) as run:
+    with runtime(config) as run, _alone(folder, run):
         return _Trainer(config, folder, run, images, model).fit(progress, stop_after)
+
+
+def check(config: TrainConfig, images: Images) -> OptimizerTracker | None:
+    """Build all that a run needs and drop it: raises what `train` would before its first step; returns the tracker."""
+    with runtime(config) as run:
+        return _Trainer(config, None, run, images, None).tracker
+
+
+@contextmanager
+def _alone(folder: Path | None, run: Runtime) -> Iterator[None]:
+    """Keep other processes out of the folder, by a lock that ends with this process at the latest."""
+    if folder is None or not run.leads:
+        yield
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(folder / ".lock", timeout=0):
+            yield
+    except Timeout:
+        raise ValueError(f"out={str(folder)!r} is being written by another process: "
+                         "wait for its end or choose another folder") from None  # fmt: skip
 
 
 class _Trainer:
@@ -120,8 +144,6 @@ class _Trainer:
     def _resume(self, folder: Path | None) -> None:
         if folder is None:
             return
-        if self.run.leads:
-            folder.mkdir(parents=True, exist_ok=True)
         state = load_checkpoint(folder, self.model)
         if state is None:
             return
@@ -203,6 +225,8 @@ class _Trainer:
             bar.advance(1)
         guard.check()
         accuracy, test_loss = evaluate(self.model, self.images, run)
+        if not math.isfinite(test_loss):
+            raise NotFiniteError(f"step {epoch * self.epoch_steps}: the test loss is not finite: choose a smaller lr")
         groups, entries = sparsity(self.optimizer)
         prox_groups, prox_entries = sparsity(self.optimizer, proximal=True)
         steps = epoch * self.epoch_steps
@@ -230,6 +254,8 @@ class _Trainer:
         with self.run.autocast():
             logits = self.forward(batch.images)
             loss = functional.cross_entropy(logits, batch.labels, label_smoothing=self.config.label_smoothing)
+            if not len(batch.labels):  # of fewer images than processes: no share in the mean
+                loss = logits.sum() * 0
         self.scaler.scale(loss * batch.weight).backward()
         if self.config.clip:
             self.scaler.unscale_(self.optimizer)

@@ -18,6 +18,7 @@ from manifold_id.files import write_text
 from manifold_id.validation import integer, real, unknown_name
 from nn_bench.config import TrainConfig
 from nn_bench.data import load_images
+from nn_bench.guard import NotFiniteError
 from nn_bench.images import Images
 from nn_bench.training import train
 
@@ -30,7 +31,8 @@ class Tuning:
 
     Every point of a method's grid is trained once with `seed` for `epochs` epochs on the first `train_rows` training
     images and judged on the last `held_out` ones. Of the points at most `drop` less accurate than the best of all
-    methods, a method takes the one with the largest group sparsity; if it has none, its most accurate one.
+    methods, a method takes the one with the largest group sparsity; if it has none, its most accurate one. A trial that
+    diverges (NotFiniteError) counts as accuracy 0.
 
     Raises
     ------
@@ -128,11 +130,20 @@ def search(
     images = {name: tuning.split(load_images(name)) for name in {config.data for config in methods.values()}}
     for method, grid in grids.items():
         for point in points(grid):
-            config = methods[method].shortened(tuning.epochs).changed(seed=tuning.seed, tracked=False, **point)
+            config = (
+                methods[method]
+                .shortened(tuning.epochs)
+                .changed(
+                    seed=tuning.seed, tracked=False, train_rows=tuning.train_rows, test_rows=tuning.held_out, **point
+                )
+            )
             place = folder / "-".join([method, *(f"{name}{value:g}" for name, value in point.items())])
-            done = train(config, place, images=images[config.data], progress=progress)
-            lam = point.get("lam", float("nan"))
-            rows.append(Trial(method, config.lr, lam, done.accuracy, done.group_sparsity))
+            try:
+                done = train(config, place, images=images[config.data], progress=progress)
+                reached = done.accuracy, done.group_sparsity
+            except NotFiniteError:
+                reached = 0.0, 0.0
+            rows.append(Trial(method, config.lr, point.get("lam", float("nan")), *reached))
             table = pd.DataFrame(rows)
             write_text(folder / "trials.csv", table.to_csv(index=False))
     return table

@@ -1,0 +1,109 @@
+"""What goes wrong around a run: two processes, damaged files, a full disk, settings that don't fit, divergence."""
+
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from filelock import FileLock
+from small_networks import config, images
+
+import nn_bench.checkpoint
+from nn_bench.compare import Comparison
+from nn_bench.result import load_result
+from nn_bench.training import train
+from nn_bench.tuning import Tuning, search
+
+
+def test_a_folder_that_another_process_writes_is_refused(tmp_path):
+    with FileLock(tmp_path / ".lock"), pytest.raises(ValueError, match="is being written by another process"):
+        train(config(epochs=1), tmp_path, images=images())
+    assert train(config(epochs=1), tmp_path, images=images()).facts["epochs"] == 1
+
+
+@pytest.mark.parametrize("spoil", [lambda b: b[: len(b) // 2], lambda b: b"", lambda b: b"x" * len(b)])
+def test_a_damaged_checkpoint_is_named(tmp_path, spoil):
+    train(config(), tmp_path, images=images(), stop_after=2)
+    (state,) = tmp_path.glob("checkpoint-*/state.pt")
+    state.write_bytes(spoil(state.read_bytes()))
+    with pytest.raises(ValueError, match=r"checkpoint-000002 is damaged .*: remove it to train again"):
+        train(config(), tmp_path, images=images())
+    shutil.rmtree(state.parent)
+    assert train(config(), tmp_path, images=images()).facts["epochs"] == 4
+
+
+@pytest.mark.parametrize(("name", "text"), [("result.json", "{"), ("result.json", "{}"), ("log.csv", "")])
+def test_damaged_results_are_named(tmp_path, name, text):
+    train(config(epochs=1), tmp_path, images=images())
+    (tmp_path / name).write_text(text)
+    with pytest.raises(ValueError, match=rf"{name} is damaged"):
+        load_result(tmp_path, images=images())
+
+
+def test_a_checkpoint_that_can_t_be_written_leaves_the_one_before(tmp_path, monkeypatch):
+    def full(*_):
+        raise RuntimeError("[enforce fail] no space left\nmore")
+
+    train(config(), tmp_path, images=images(), stop_after=1)
+    monkeypatch.setattr(nn_bench.checkpoint.torch, "save", full)
+    with pytest.raises(OSError, match=r"could not be written \(\[enforce fail\] no space left\): free some space"):
+        train(config(), tmp_path, images=images())
+    monkeypatch.undo()
+    assert [p.name for p in tmp_path.iterdir() if p.name.startswith(("checkpoint", ".part"))] == ["checkpoint-000001"]
+    assert train(config(), tmp_path, images=images()).facts["epochs"] == 4
+
+
+def test_options_given_as_tuples_are_those_of_the_finished_run(tmp_path):
+    given = config(method="ProxAdamW", epochs=1, options={"betas": (0.9, 0.99)})
+    first = train(given, tmp_path, images=images())
+    assert train(given, tmp_path, images=images()).facts == first.facts
+
+
+def test_a_run_that_diverges_in_its_last_step_is_stopped(tmp_path):
+    one = config(method="SGD", lr=1e38, epochs=1, batch_size=96, regularizer=None, lam=0.0)
+    with pytest.raises(ValueError, match="step 1: the test loss is not finite"):
+        train(one, tmp_path, images=images())
+    assert not (tmp_path / "result.json").exists()
+
+
+def digits(**more):
+    return config(data="digits", train_rows=64, test_rows=40, epochs=2, batch_size=32, **more)
+
+
+@pytest.mark.parametrize(
+    ("second", "message"),
+    [
+        (digits(method="ProxSSI", growth="divide"), "second.*momentum='divide'"),
+        (config(data="planted-inputs", by="output_channel", model="mlp-small"), "second.*40 codes"),
+        (digits(model="vgg16-bn"), "second"),
+    ],
+)
+def test_settings_that_do_not_fit_are_said_before_the_first_run(tmp_path, second, message):
+    both = Comparison("both", {"first": digits(), "second": second}, (0,))
+    with pytest.raises(ValueError, match=message):
+        both.run(tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_trial_that_diverges_counts_as_wrong_and_the_others_go_on(tmp_path):
+    grids = {"SGD": {"lr": [1e38, 0.05]}}
+    tuning = Tuning(epochs=2, train_rows=64, held_out=32, drop=0.1)
+    table = search({"SGD": digits(method="SGD", regularizer=None, lam=0.0)}, grids, tuning, tmp_path)
+    assert table["accuracy"][0] == 0 and table["accuracy"][1] > 0
+
+
+def test_trials_on_other_rows_are_not_taken_for_these(tmp_path):
+    grids = {"SGD": {"lr": [0.05]}}
+    methods = {"SGD": digits(method="SGD", regularizer=None, lam=0.0)}
+    search(methods, grids, Tuning(epochs=2, train_rows=64, held_out=32, drop=0.1), tmp_path)
+    with pytest.raises(ValueError, match="holds a run of another config"):
+        search(methods, grids, Tuning(epochs=2, train_rows=96, held_out=32, drop=0.1), tmp_path)
+
+
+def test_the_structure_followed_in_retraining_is_that_of_the_weights():
+    run = train(config(retrain_from=2, lam=0.02), images=images())
+    for layer in run.facts["layers"]:
+        weight = dict(run.model.named_parameters())[layer["name"]]
+        active = (weight.detach() != 0).flatten(2).any(2).any(0) if weight.ndim > 2 else (weight.detach() != 0).any(0)
+        assert np.array_equal(run.trace.structure_at(run.trace.steps)[layer["start"] : layer["stop"]], active.int())
+    assert torch.is_tensor(weight)
