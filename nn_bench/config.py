@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tomllib
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
@@ -37,8 +38,8 @@ class TrainConfig:
         The method's other arguments, such as {"momentum": 0.1}.
     regularizer, lam, by
         The regularizer's class with its strength, and what its groups are ("input_channel", "output_channel",
-        "neuron"). The baselines have no regularizer; for them it names the groups that are counted. None = no
-        structure.
+        "neuron"). The baselines have no regularizer; for them it names the groups that are counted. None, in a file
+        "none" = no structure.
     epochs, batch_size
         >= 1.
     milestones, factor, restart, growth
@@ -145,6 +146,17 @@ class TrainConfig:
         """Return the settings as plain values; `from_dict` takes them back."""
         return asdict(self) | {"milestones": list(self.milestones)}
 
+    def to_toml(self) -> str:
+        """Return the settings as the lines of a TOML file, or of a table in one; `from_dict` takes them back."""
+        lines = []
+        for key, value in (self.to_dict() | {"regularizer": self.regularizer or "none"}).items():
+            if isinstance(value, dict):
+                inside = ", ".join(f"{json.dumps(name)} = {json.dumps(item)}" for name, item in value.items())
+                lines.append(f"{key} = {{ {inside} }}")
+            elif value is not None:
+                lines.append(f"{key} = {json.dumps(value)}")
+        return "\n".join(lines)
+
     @classmethod
     def from_dict(cls, values: dict[str, Any], where: str = "config") -> Self:
         """Return the config with these settings; raises ValueError for a setting that does not exist."""
@@ -153,6 +165,8 @@ class TrainConfig:
             if key not in valid:
                 raise unknown_name(f"{where}: setting", key, valid)
         given = dict(values)
+        if given.get("regularizer") == "none":
+            given["regularizer"] = None
         if isinstance(given.get("milestones"), list):
             given["milestones"] = tuple(given["milestones"])
         return cls(**given)

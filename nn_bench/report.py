@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import platform
 from importlib.metadata import version
 from pathlib import Path
@@ -53,7 +54,7 @@ def write_run_report(result: TrainResult) -> Path:
     table = Table(columns, layers, title="Structure by tensor", note=NOTE)
     sections = [
         Section("Run", tables=[table], pictures=_pictures(result.curves())),
-        _repeat({config.method: config.to_dict()}),
+        _repeat({config.method: config.to_dict()}, f"# run.toml, for: manifold-id train run.toml\n{config.to_toml()}"),
     ]
     return write(result.folder / "report.html", title, summary, sections)
 
@@ -82,9 +83,12 @@ def write_comparison_report(result: ComparisonResult) -> Path:
     pictures, agreement = _pictures(result.curves()), result.agreement()
     if len(agreement):
         pictures.append(Picture(precision_recall(agreement), "Active groups of the proximal point against the planted"))
+    file = f"# comparison.toml, for: manifold-id compare comparison.toml\nseeds = {list(comparison.seeds)}"
+    for name, config in comparison.methods.items():
+        file += f"\n\n[methods.{json.dumps(name)}]\n{config.to_toml()}"
     sections = [
         Section("Comparison", tables=[comparison_table(result)], pictures=pictures),
-        _repeat({name: config.to_dict() | {"seed": seeds} for name, config in comparison.methods.items()}),
+        _repeat({name: config.to_dict() | {"seed": seeds} for name, config in comparison.methods.items()}, file),
     ]
     title = f"Networks: {comparison.name}"
     return write(result.folder / "report.html", title, [text for text in summary if text], sections)
@@ -151,7 +155,7 @@ def _pictures(curves: pd.DataFrame) -> list[Picture]:
     ]
 
 
-def _repeat(configs: dict[str, dict[str, Any]]) -> Section:
+def _repeat(configs: dict[str, dict[str, Any]], file: str) -> Section:
     names = list(next(iter(configs.values())))
     rows = [[name, *(str(config[name]) for config in configs.values())] for name in names]
     versions = {"manifold-id": __version__, "python": platform.python_version(), "torch": version("torch")}
@@ -159,4 +163,4 @@ def _repeat(configs: dict[str, dict[str, Any]]) -> Section:
         Table(["setting", *configs], rows, title="Settings", words=range(len(configs) + 1)),
         Table(["package", "version"], [[k, v] for k, v in versions.items()], title="Versions"),
     ]
-    return Section("How to repeat it", tables=tables)
+    return Section("How to repeat it", tables=tables, code=[file])

@@ -1,5 +1,7 @@
 """Comparisons and the commands."""
 
+import html
+
 import click.testing
 import numpy as np
 import pandas as pd
@@ -10,6 +12,8 @@ from small_networks import config
 import nn_bench.compare
 from nn_bench import commands
 from nn_bench.compare import Comparison, builtin_names
+from nn_bench.config import TrainConfig
+from nn_bench.report import write_comparison_report, write_run_report
 from nn_bench.tuning import chosen, points
 
 torch.set_num_threads(1)
@@ -130,3 +134,21 @@ def test_unknown_comparisons_are_refused(tmp_path):
     with pytest.raises(FileNotFoundError):
         Comparison.from_toml(tmp_path / "none.toml")
     assert nn_bench.compare.CONFIGS.is_dir()
+
+
+def test_the_page_holds_a_file_that_repeats_the_runs(tmp_path):
+    short = {"data": "digits", "train_rows": 32, "test_rows": 20, "epochs": 1, "milestones": ()}
+    methods = {
+        "RMDA": config(**short, options={"momentum": 0.5}),
+        "Adam, 2": config(**short, method="ProxAdamW", options={"betas": (0.8, 0.9)}, regularizer=None, lr=1e-5),
+    }
+    result = Comparison("mine", methods, (3, 1)).run(tmp_path / "out")
+    page = html.unescape(write_comparison_report(result).read_text(encoding="utf-8"))
+    file = page[page.index("seeds = ") :].partition("</")[0]
+    (tmp_path / "mine.toml").write_text(file, encoding="utf-8")
+    again = Comparison.from_toml(tmp_path / "mine.toml")
+    assert again.methods == methods and again.seeds == (3, 1)
+    run = result.runs["RMDA", 3]
+    page = html.unescape(write_run_report(run).read_text(encoding="utf-8"))
+    (tmp_path / "run.toml").write_text(page[page.index("# run.toml") :].partition("</")[0], encoding="utf-8")
+    assert TrainConfig.from_toml(tmp_path / "run.toml") == run.config
