@@ -98,7 +98,8 @@ def load_checkpoint(folder: Path, model: nn.Module) -> dict[str, Any] | None:
     try:
         state: dict[str, Any] = torch.load(found[-1] / "state.pt", weights_only=True, map_location="cpu")
     except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
-        raise ValueError(f"{found[-1]} is damaged ({_first_line(error)}): remove it to train again") from None
+        # the text of torch's own error advises to unpickle the file all the same
+        raise ValueError(f"{found[-1]} is damaged ({type(error).__name__}): remove it to train again") from None
     return state
 
 
