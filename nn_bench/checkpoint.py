@@ -7,6 +7,8 @@ import os
 import pickle
 import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -32,8 +34,21 @@ def weights_of(model: nn.Module) -> dict[str, Tensor]:
 
 
 def save_weights(model: nn.Module, path: Path) -> None:
-    """Write the weights to a safetensors file, atomically."""
-    write_atomic(path, lambda part: save_file(weights_of(model), part))
+    """Write the weights to a safetensors file, atomically; raises OSError if it can't be written."""
+    with _writing(path):
+        write_atomic(path, lambda part: save_file(weights_of(model), part))
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    """Turn what torch and safetensors raise where the disk is full into an OSError that says what to do."""
+    try:
+        yield
+    except (SafetensorError, RuntimeError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise OSError(
+            f"{path} could not be written ({reason}): free some space and start again; what was written before is whole"
+        ) from error
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
@@ -64,18 +79,14 @@ def save_checkpoint(folder: Path, epoch: int, model: nn.Module, state: dict[str,
     target = folder / f"{PREFIX}{epoch:06d}"
     part = Path(tempfile.mkdtemp(dir=folder, prefix=".part-"))
     try:
-        save_file(weights_of(model), part / "weights.safetensors")
-        torch.save(state, part / "state.pt")
+        with _writing(target):
+            save_file(weights_of(model), part / "weights.safetensors")
+            torch.save(state, part / "state.pt")
         for file in part.iterdir():
             with open(file, "rb") as stream:
                 os.fsync(stream.fileno())
         shutil.rmtree(target, ignore_errors=True)
         os.replace(part, target)
-    except (SafetensorError, RuntimeError) as error:  # how the two libraries say that the disk is full
-        raise OSError(
-            f"{target} could not be written ({_first_line(error)}): free some space and start again; what was written "
-            "before is whole"
-        ) from error
     finally:
         shutil.rmtree(part, ignore_errors=True)
     for old in folder.glob(f"{PREFIX}*"):
@@ -101,10 +112,6 @@ def load_checkpoint(folder: Path, model: nn.Module) -> dict[str, Any] | None:
         # the text of torch's own error advises to unpickle the file all the same
         raise ValueError(f"{found[-1]} is damaged ({type(error).__name__}): remove it to train again") from None
     return state
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def write_json(path: Path, values: Any) -> None:

@@ -128,15 +128,11 @@ def search(
     """
     folder, rows = Path(out), []
     images = {name: tuning.split(load_images(name)) for name in {config.data for config in methods.values()}}
+    shared: dict[str, Any] = {"seed": tuning.seed, "tracked": False}
+    shared |= {"train_rows": tuning.train_rows, "test_rows": tuning.held_out}  # so that a trial tells its rows
     for method, grid in grids.items():
         for point in points(grid):
-            config = (
-                methods[method]
-                .shortened(tuning.epochs)
-                .changed(
-                    seed=tuning.seed, tracked=False, train_rows=tuning.train_rows, test_rows=tuning.held_out, **point
-                )
-            )
+            config = methods[method].shortened(tuning.epochs).changed(**shared, **point)
             place = folder / "-".join([method, *(f"{name}{value:g}" for name, value in point.items())])
             try:
                 done = train(config, place, images=images[config.data], progress=progress)

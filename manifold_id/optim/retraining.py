@@ -7,11 +7,13 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.optim import Optimizer
+from torch.utils.hooks import RemovableHandle
 
 from manifold_id.optim.base import ProximalOptimizer
+from manifold_id.optim.hooks import StepFollower
 
 
-class SparseRetraining:
+class SparseRetraining(StepFollower):
     """A mode that freezes zeros: from now on an entry of a regularized parameter that is zero stays zero.
 
     The mask starts as {z != 0}, z the proximal point, which is w itself for methods that do not average. At once, and
@@ -53,13 +55,14 @@ class SparseRetraining:
         if restart and hasattr(optimizer, "restart"):
             optimizer.restart()
 
-    def _attach(self) -> None:
-        self._hook: Any = self._optimizer.register_step_post_hook(self._freeze)
+    def _register(self) -> tuple[RemovableHandle, ...]:
+        hook = self._optimizer.register_step_post_hook(self._freeze)
         # before those that look at the step, such as a tracker's
         hooks: Any = self._optimizer._optimizer_step_post_hooks
-        hooks.move_to_end(self._hook.id, last=False)
+        hooks.move_to_end(hook.id, last=False)
         if isinstance(self._optimizer, ProximalOptimizer):
             self._optimizer._frozen = dict(zip(self.parameters, self.masks, strict=True))
+        return (hook,)
 
     @torch.no_grad()
     def _freeze(self, *_: Any) -> None:
@@ -69,22 +72,9 @@ class SparseRetraining:
 
     def remove(self) -> None:
         """End the mode: zeros may move again."""
-        if self._hook is not None:
-            self._hook.remove()
-            if isinstance(self._optimizer, ProximalOptimizer):
-                self._optimizer._frozen = {}
-        self._hook = None
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Leave the hook behind: torch does not copy those of the optimizer either."""
-        return self.__dict__ | {"_hook": None, "attached": self._hook is not None}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        """Restore a copied or unpickled mode, of the optimizer that was copied along."""
-        attached = state.pop("attached")
-        self.__dict__.update(state)
-        if attached:
-            self._attach()
+        if self._hooks and isinstance(self._optimizer, ProximalOptimizer):
+            self._optimizer._frozen = {}
+        super().remove()
 
     def state_dict(self) -> dict[str, Any]:
         """Return the masks."""

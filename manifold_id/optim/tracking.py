@@ -10,8 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.optim import Optimizer
+from torch.utils.hooks import RemovableHandle
 
 from manifold_id.optim.base import ProximalOptimizer
+from manifold_id.optim.hooks import StepFollower
 from manifold_id.optim.rmda import DualAveraging
 from manifold_id.regularizers.base import Regularizer
 from manifold_id.regularizers.product import Product
@@ -40,7 +42,7 @@ class Layer(NamedTuple):
         return ((low != 0) | (high != 0) | self.free.to(x.device)).to(torch.int8)
 
 
-class OptimizerTracker:
+class OptimizerTracker(StepFollower):
     """Records the structure of every regularized tensor, and of its proximal point, after each step of an optimizer.
 
         tracker = ManifoldTracker(optimizer)          # from now on every optimizer.step() is recorded
@@ -96,28 +98,11 @@ class OptimizerTracker:
         self._traces: tuple[Trace, Trace] | None = None
         self._attach()
 
-    def _attach(self) -> None:
-        self._hooks: tuple[Any, ...] = (
+    def _register(self) -> tuple[RemovableHandle, ...]:
+        return (
             self._optimizer.register_step_pre_hook(self._prepare),  # before a schedule's hook changes the momentum
             self._optimizer.register_step_post_hook(self._record),
         )
-
-    def remove(self) -> None:
-        """Follow no further steps; what is recorded stays."""
-        for hook in self._hooks:
-            hook.remove()
-        self._hooks = ()
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Leave the hooks behind: torch does not copy those of the optimizer either."""
-        return self.__dict__ | {"_hooks": (), "attached": bool(self._hooks)}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        """Restore a copied or unpickled tracker, and follow the optimizer that was copied along."""
-        attached = state.pop("attached")
-        self.__dict__.update(state)
-        if attached:
-            self._attach()
 
     # ---------------------------------------------------------------- recording
 
