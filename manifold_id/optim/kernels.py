@@ -75,10 +75,8 @@ def rda_center(total, g, y, squares, start, row, width, scale):
 
 
 @_compiled
-def adam_center(
-    m, u, g, w, y, d, start, row, width, beta1, keep1, beta2, keep2, scale, eps, pull, decay_before, decay_after
-):
-    """Adam's moments (keep = 1 - beta); d = scale sqrt(u) + eps;  y = (w decay_before - pull m / d) decay_after."""
+def adam_center(m, u, g, w, y, d, start, row, width, beta1, keep1, beta2, keep2, scale, eps, pull, before, after):
+    """Adam's moments (keep = 1 - beta); d = scale sqrt(u) + eps;  y = (w before - pull m / d) after."""
     for o in range(y.size // width):
         a, b = start + o * row, o * width
         mr, ur, gr, wr = m[a : a + width], u[a : a + width], g[a : a + width], w[a : a + width]
@@ -90,30 +88,12 @@ def adam_center(
             ur[j] = second
             metric = scale * math.sqrt(second) + eps
             dr[j] = metric
-            yr[j] = (wr[j] * decay_before - pull * first / metric) * decay_after
+            yr[j] = (wr[j] * before - pull * first / metric) * after
 
 
 @_compiled
 def amsgrad_center(
-    m,
-    u,
-    g,
-    w,
-    largest,
-    y,
-    d,
-    start,
-    row,
-    width,
-    beta1,
-    keep1,
-    beta2,
-    keep2,
-    scale,
-    eps,
-    pull,
-    decay_before,
-    decay_after,
+    m, u, g, w, largest, y, d, start, row, width, beta1, keep1, beta2, keep2, scale, eps, pull, before, after
 ):
     """adam_center with d = scale sqrt(largest u so far) + eps."""
     for o in range(y.size // width):
@@ -126,7 +106,7 @@ def amsgrad_center(
             largest[a + j] = max(largest[a + j], second)
             metric = scale * math.sqrt(largest[a + j]) + eps
             d[b + j] = metric
-            y[b + j] = (w[a + j] * decay_before - pull * first / metric) * decay_after
+            y[b + j] = (w[a + j] * before - pull * first / metric) * after
 
 
 @_compiled
