@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +11,7 @@ from torch.nn import functional
 from torch.optim import Optimizer
 
 from manifold_id.optim.base import ProximalOptimizer
+from manifold_id.optim.joint import parts
 from nn_bench.images import Images
 from nn_bench.runtime import Runtime
 
@@ -34,14 +34,6 @@ def evaluate(model: nn.Module, images: Images, run: Runtime) -> tuple[float, flo
     return right / len(images.test), loss / len(images.test)
 
 
-def regularized(optimizer: Optimizer) -> Iterator[tuple[Tensor, Any]]:
-    """Yield (parameter, regularizer) for the groups that have a regularizer."""
-    for group in optimizer.param_groups:
-        if group.get("regularizer") is not None:
-            for p in group["params"]:
-                yield p, group["regularizer"]
-
-
 def proximal_point(optimizer: Optimizer) -> Callable[[Tensor], Tensor]:
     """Return the map from a parameter to its proximal point, itself for a method without one."""
     return optimizer.proximal_point if isinstance(optimizer, ProximalOptimizer) else Tensor.detach
@@ -55,9 +47,9 @@ def sparsity(optimizer: Optimizer, proximal: bool = False) -> tuple[float, float
     """
     point = proximal_point(optimizer) if proximal else Tensor.detach
     atoms = off = entries = zeros = 0
-    for p, regularizer in regularized(optimizer):
-        x = point(p)
-        codes = regularizer.structure(x)
+    for part in parts(optimizer.param_groups):
+        x = part.point(point)
+        codes = part.regularizer.structure(x)
         atoms, off = atoms + codes.numel(), off + int((codes <= 0).sum())
         entries, zeros = entries + x.numel(), zeros + int((x == 0).sum())
     return off / max(atoms, 1), zeros / max(entries, 1)

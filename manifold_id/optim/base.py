@@ -22,7 +22,7 @@ from manifold_id.optim.saved import (
     written,
 )
 from manifold_id.optim.shown import Shown
-from manifold_id.optim.step import Slot, Step, proximal
+from manifold_id.optim.step import Slot, Step, proximal_each
 from manifold_id.regularizers.base import Regularizer
 
 _FLUSH_EVERY = 32
@@ -46,6 +46,10 @@ class ProximalOptimizer(Shown):
 
     `foreach`: None chooses; True computes with few launches over lists of tensors; False is the exact loop over
     tensors. On CPU None takes compiled kernels where there are any (`fused`: True insists, False forbids).
+    A group's entry `joint`, one axis for each of its parameters, makes groups that span them: slice i of every
+    parameter along its axis is one group, such as a filter with its bias and the batch normalization after it. The
+    regularizer then acts on the matrix (groups, entries) of all slices and has axis=0; `group_parameters` with
+    by="unit" makes such groups.
     `maximize` ascends. `weight_decay` adds weight_decay * w to the gradient unless the class says otherwise.
 
     With c < 1 an average never becomes exactly zero by itself. `proximal_point` gives z, which has the structure; and
@@ -76,7 +80,7 @@ class ProximalOptimizer(Shown):
         fused: bool | None,
         **defaults: Any,
     ) -> None:
-        common = {"weight_decay": weight_decay, "maximize": maximize, "foreach": foreach, "fused": fused}
+        common = {"weight_decay": weight_decay, "maximize": maximize, "foreach": foreach, "fused": fused, "joint": None}
         self._runner: FusedStep | None = None
         self._owners, self._active, self._frozen = None, {}, {}
         self._check_group({"lr": lr, "regularizer": regularizer, **defaults, **common, "params": []})
@@ -140,7 +144,7 @@ class ProximalOptimizer(Shown):
         Raises
         ------
         RuntimeError
-            If a gradient is sparse.
+            If a gradient is sparse, or some parameters of a joint group have one and others not.
         ValueError
             If the shape of a parameter is no longer that of its state.
         """
@@ -150,6 +154,9 @@ class ProximalOptimizer(Shown):
                 f"{type(self).__name__} does not support sparse gradients: build the layer with sparse=False, or make "
                 "them dense by p.grad = p.grad.to_dense()"
             )
+        if group.get("joint") is not None and 0 < len(present) < len(group["params"]):
+            raise RuntimeError("some, but not all parameters of a group with `joint` have a gradient: leave those "
+                               "that are frozen or not used out of its params")  # fmt: skip
         for i, p in enumerate(present):
             check_state(self.state.get(p, {}), p, i)
         return present
@@ -187,7 +194,8 @@ class ProximalOptimizer(Shown):
     def _run(self, group: dict[str, Any], step: Step, device: torch.device, slots: list[Slot]) -> None:
         """Compute the step for parameters with the same numbers: compiled, over lists, or one by one."""
         choice, fused = group["foreach"], group["fused"]
-        if device.type == "cpu" and fused is not False and choice is None and self._fuses:
+        joint = group.get("joint")
+        if device.type == "cpu" and fused is not False and choice is None and self._fuses and joint is None:
             psi = group["regularizer"]
             able = [(fused is True or pays(slot.w, psi)) and supports(slot.w, psi) for slot in slots]
             chosen = list(itertools.compress(slots, able))
@@ -199,8 +207,8 @@ class ProximalOptimizer(Shown):
                 torch.autograd.graph.increment_version([slot.w for slot in chosen])
             slots = [slot for slot, done in zip(slots, able, strict=True) if not done]
         if choice is False or any(type(slot.w) not in (Tensor, torch.nn.Parameter) for slot in slots):
-            for slot in slots:
-                self._single(group, step, slot)
+            for part in [[slot] for slot in slots] if joint is None else [slots]:
+                self._plain(group, step, part)
         elif slots:
             foreach.run(self, group, step, slots)
 
@@ -208,19 +216,20 @@ class ProximalOptimizer(Shown):
     def _fuses(self) -> bool:
         return type(self)._fused is not ProximalOptimizer._fused
 
-    def _single(self, group: dict[str, Any], step: Step, slot: Slot) -> None:
-        """The exact loop's body, and the oracle of the other two ways."""
-        w, g, state = slot
-        self._accumulate(w, g, state, step.numbers)
-        y, d = self._center(w, state, step.numbers)
-        z = proximal(group["regularizer"], y, step.prox, d)
-        self._keep(state, z)
-        if step.blend == 1:
-            w.copy_(z)
-        else:
-            w.copy_((1 - step.blend) * w + step.blend * z)
-        if step.flush:
-            w.copy_(torch.where(w.abs() < torch.finfo(w.dtype).tiny, 0, w))
+    def _plain(self, group: dict[str, Any], step: Step, slots: list[Slot]) -> None:
+        """The exact loop's body, for one tensor or for those of a joint group, and the oracle of the other two ways."""
+        for w, g, state in slots:
+            self._accumulate(w, g, state, step.numbers)
+        ys, ds = zip(*[self._center(w, state, step.numbers) for w, _, state in slots], strict=True)
+        zs = proximal_each(group["regularizer"], ys, step.prox, ds, group.get("joint"))
+        for (w, _, state), z in zip(slots, zs, strict=True):
+            self._keep(state, z)
+            if step.blend == 1:
+                w.copy_(z)
+            else:
+                w.copy_((1 - step.blend) * w + step.blend * z)
+            if step.flush:
+                w.copy_(torch.where(w.abs() < torch.finfo(w.dtype).tiny, 0, w))
 
     def _flushes(self, state: dict[str, Any], blend: float) -> bool:
         return blend < 1 and state["step"] % _FLUSH_EVERY == 0

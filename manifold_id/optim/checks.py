@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from manifold_id.optim.fused import supports
+from manifold_id.optim.joint import join
 from manifold_id.regularizers.base import Regularizer
-from manifold_id.validation import real
+from manifold_id.validation import integer, real
 
 HALF = (torch.bfloat16, torch.float16)
 _SCHEDULERS = ("initial_", "base_", "max_", "min_")  # entries that torch's schedulers leave in a group
@@ -53,8 +54,8 @@ def check_parameters(group: dict[str, Any], method: str, metric: bool, fuses: bo
     fuses
         Whether it has compiled kernels.
     """
-    for i, p in enumerate(group["params"]):
-        name = group["param_names"][i] if "param_names" in group else i
+    names = group.get("param_names") or list(range(len(group["params"])))
+    for name, p in zip(names, group["params"], strict=True):
         if p.is_complex():
             raise TypeError(f"parameter {name!r} is complex ({p.dtype}): optimize its real and imaginary parts instead")
         if not p.is_floating_point():
@@ -65,8 +66,35 @@ def check_parameters(group: dict[str, Any], method: str, metric: bool, fuses: bo
                 "ProxSGD, ProxAdamW and ProxSSI have, for dense float32 and float64 tensors on CPU with no "
                 "regularizer, L1 or GroupLasso(axis=...)): use fused=None"
             )
-        if group["regularizer"] is not None and not p.is_meta and p.numel():
+        if group["joint"] is None and group["regularizer"] is not None and not p.is_meta and p.numel():
             _check_fit(p.detach(), name, group["regularizer"], method, metric)
+    if group["joint"] is not None:
+        _check_joint(group, names, method, metric)
+
+
+def _check_joint(group: dict[str, Any], names: Sequence[object], method: str, metric: bool) -> None:
+    """Check a group's `joint` against its parameters and its regularizer."""
+    axes, params, regularizer = group["joint"], group["params"], group["regularizer"]
+    if not isinstance(axes, (tuple, list)) or len(axes) != len(params):
+        raise ValueError(f"joint={axes!r} must have one axis for each of the group's {len(params)} parameters")
+    for axis, p, name in zip(axes, params, names, strict=True):
+        integer(f"joint (axis of parameter {name!r} of shape {tuple(p.shape)})", axis, -p.ndim, p.ndim - 1)
+    counts = [p.shape[axis] for p, axis in zip(params, axes, strict=True)]
+    if len(set(counts)) > 1:
+        listed = ", ".join(f"{name!r} {count}" for name, count in zip(names, counts, strict=True))
+        raise ValueError(f"joint={tuple(axes)}: the parameters have different numbers of slices ({listed})")
+    points = [p.detach().float() if p.dtype in HALF else p.detach() for p in params]
+    if len({(x.device, x.dtype) for x in points}) > 1:
+        raise ValueError(f"joint={tuple(axes)}: the parameters must be on one device and in one precision")
+    if getattr(regularizer, "axis", None) != 0:
+        raise ValueError(
+            f"joint={tuple(axes)} needs a regularizer with a group for each row of the joined matrix, such as "
+            f"GroupLasso(1e-3, axis=0), not {regularizer!r}"
+        )
+    if group["fused"]:
+        raise ValueError("fused=True: there is no compiled kernel for groups that span tensors: use fused=None")
+    if not any(p.is_meta for p in params) and counts[0]:
+        _check_fit(join(points, axes), " + ".join(map(str, names)), regularizer, method, metric)
 
 
 def _check_fit(p: Tensor, name: object, regularizer: Regularizer, method: str, metric: bool) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from manifold_id.optim.joint import join, split
 from manifold_id.optim.layout import is_dense, layout
 from manifold_id.optim.step import Slot, Step, proximal
 from manifold_id.regularizers import GroupLasso
@@ -48,7 +49,9 @@ def run(optimizer: ProximalOptimizer, group: dict[str, Any], step: Step, slots: 
     """Compute one step for all slots."""
     ws, gs, states = [s.w for s in slots], [s.g for s in slots], [s.state for s in slots]
     ys, ds = optimizer._foreach_center(ws, gs, states, step.numbers)
-    zs, active = _points_and_activity(group["regularizer"], list(ys), step.prox, None if ds is None else list(ds))
+    zs, active = _points_and_activity(
+        group["regularizer"], list(ys), step.prox, None if ds is None else list(ds), group.get("joint")
+    )
     for i, mask in active.items():
         optimizer._active[id(states[i])] = [mask]
     for state, z in zip(states, zs, strict=True):
@@ -64,18 +67,33 @@ def run(optimizer: ProximalOptimizer, group: dict[str, Any], step: Step, slots: 
 
 
 def proximal_points(
-    regularizer: Regularizer | None, ys: list[Tensor], step: float, ds: list[Tensor] | None
+    regularizer: Regularizer | None,
+    ys: list[Tensor],
+    step: float,
+    ds: list[Tensor] | None,
+    joint: Sequence[int] | None = None,
 ) -> list[Tensor]:
-    """Return the prox at fresh tensors ys in the metrics ds; those with groups along an axis are overwritten."""
-    return _points_and_activity(regularizer, ys, step, ds)[0]
+    """Return the prox at fresh tensors ys in the metrics ds; those with groups along an axis are overwritten.
+
+    `joint`: the axes of the slices of all tensors together, where the groups span them.
+    """
+    return _points_and_activity(regularizer, ys, step, ds, joint)[0]
 
 
 def _points_and_activity(
-    regularizer: Regularizer | None, ys: list[Tensor], step: float, ds: list[Tensor] | None
+    regularizer: Regularizer | None,
+    ys: list[Tensor],
+    step: float,
+    ds: list[Tensor] | None,
+    joint: Sequence[int] | None,
 ) -> tuple[list[Tensor], dict[int, Tensor]]:
     """Return the proximal points, and which groups of each are active where that is known."""
     if regularizer is None or step == 0:
         return ys, {}
+    if joint is not None:
+        rows, metric = [join(ys, joint)], None if ds is None else [join(ds, joint)]
+        points, known = _points_and_activity(regularizer, rows, step, metric, None)
+        return split(points[0], ys, joint), {i: mask for mask in known.values() for i in range(len(ys))}
     zs, activity = list(ys), {}
     sliced = [i for i, y in enumerate(ys) if is_sliced(regularizer, y)]
     if sliced:

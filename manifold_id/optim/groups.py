@@ -12,12 +12,13 @@ from torch import nn
 from torch.nn.modules.conv import _ConvNd
 
 from manifold_id.optim.reshaped import Reshaped
+from manifold_id.optim.units import units
 from manifold_id.regularizers.base import Regularizer
 from manifold_id.validation import unknown_name
 
 Choice = int | Regularizer | None
 Rule = Callable[[nn.Module, str, nn.Parameter], Choice]
-RULES = ("input_channel", "output_channel", "neuron")
+RULES = ("input_channel", "output_channel", "neuron", "unit")
 
 
 @dataclass(frozen=True)
@@ -29,12 +30,16 @@ class Entry:
     shape: tuple[int, ...]
     regularizer: Regularizer | None
     also: tuple[str, ...] = ()  # other names of the same (tied) tensor
+    joint: tuple[str, int] | None = None  # where groups span tensors: the name of the first, the axis in this one
 
     @property
     def atoms(self) -> str:
         """How many groups it has, in words."""
         if self.regularizer is None:
             return "not regularized"
+        if self.joint is not None:
+            first, along = self.joint
+            return f"{self.shape[along]} groups along axis {along}" if first == self.name else f"in those of {first}"
         inner: Any = self.regularizer
         shape, own = self.shape, True
         if isinstance(inner, Reshaped):
@@ -85,6 +90,10 @@ def group_parameters(
         axis 1 of transposed convolutions and of Embedding; in recurrent weights the rows of all gates of one unit.
         "neuron": the outgoing weights of each neuron of fully connected layers (as "input_channel", but convolutions
         are not regularized).
+        "unit": one group for each output of a Linear or convolution, across tensors: its weights, its bias, and its
+        scale and shift in the batch, instance or group norm registered right after it, so that nothing is left of a
+        unit whose group is zero. The last layer, whose outputs are the network's, is not regularized. Only for
+        regularizers with groups.
         A function (module, parameter name within it, parameter) -> axis, or a regularizer, or None (not regularized).
     verbose
         Whether to print the table.
@@ -103,6 +112,8 @@ def group_parameters(
     for name, p in model.named_parameters():
         if isinstance(p, nn.parameter.UninitializedParameter):
             raise ValueError(f"parameter {name!r} is lazy and has no shape yet: run the model once before grouping it")
+    if by == "unit":
+        return _shown(_by_unit(model, regularizer), verbose)
     names: dict[nn.Parameter, list[str]] = {}
     chosen: dict[nn.Parameter, tuple[nn.Module, Regularizer | None]] = {}
     for prefix, module in model.named_modules(remove_duplicate=True):
@@ -120,8 +131,39 @@ def group_parameters(
         Entry(names[p][0], type(module).__name__, tuple(p.shape), own, tuple(names[p][1:]))
         for p, (module, own) in chosen.items()
     )
+    return _shown(groups, verbose)
+
+
+def _shown(groups: ParameterGroups, verbose: bool) -> ParameterGroups:
     if verbose:
         print(groups.table())
+    return groups
+
+
+def _by_unit(model: nn.Module, regularizer: Regularizer) -> ParameterGroups:
+    """Return one param group with joint groups for each layer, and one for all else."""
+    rows = _along(regularizer, 0, 2) if _has_groups(regularizer) else None
+    if rows is None:
+        raise ValueError(f"by='unit' needs a regularizer with groups such as GroupLasso(1e-3), not {regularizer!r}")
+    names: dict[nn.Parameter, list[str]] = {}
+    for name, p in model.named_parameters(remove_duplicate=False):
+        names.setdefault(p, []).append(name)
+    layers = {p: type(model.get_submodule(name.rpartition(".")[0])).__name__ for p, (name, *_) in names.items()}
+    groups = ParameterGroups()
+    spanned: dict[nn.Parameter, tuple[str, int]] = {}
+    for unit in units(model):
+        first = names[unit[0][0]][0]
+        params = [(names[p][0], p) for p, _ in unit]
+        groups.append({"params": params, "regularizer": rows, "joint": tuple(axis for _, axis in unit)})
+        spanned |= {p: (first, axis) for p, axis in unit}
+    if not groups:
+        raise ValueError(f"by='unit' finds no inner units in {type(model).__name__}: it needs two layers with weights")
+    rest = [(names[p][0], p) for p in names if p not in spanned]
+    groups.append({"params": rest, "regularizer": None})
+    groups.entries = tuple(
+        Entry(name, layers[p], tuple(p.shape), rows if p in spanned else None, tuple(others), spanned.get(p))
+        for p, (name, *others) in names.items()
+    )
     return groups
 
 

@@ -107,6 +107,6 @@ class RAMDA(DualAveraging):
         arrays = flat(state["total"]), flat(state["squares"]), flat(slot.g), flat(state["anchor"])
         center(*arrays, y, more, *span, *numbers)
 
-    def _proximal_point(self, group: dict[str, Any], w: Tensor, state: dict[str, Any]) -> Tensor:
-        y, d = self._center(w, state, (0.0, group["eps"]))
-        return self._proximal(group, y, state["weight"], d)
+    def _proximal_points(self, group: dict[str, Any], ws: list[Tensor], states: list[dict[str, Any]]) -> list[Tensor]:
+        centers = [self._center(w, state, (0.0, group["eps"])) for w, state in zip(ws, states, strict=True)]
+        return self._proximal(group, [y for y, _ in centers], states[0]["weight"], [d for _, d in centers])

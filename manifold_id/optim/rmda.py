@@ -119,7 +119,7 @@ class RMDA(DualAveraging):
         state = slot.state
         kernels.rmda_center(flat(state["total"]), flat(slot.g), flat(state["anchor"]), y, more, *span, s, 1 / beta)
 
-    def _proximal_point(self, group: dict[str, Any], w: Tensor, state: dict[str, Any]) -> Tensor:
-        beta = math.sqrt(state["step"])
-        y, _ = self._center(w, state, (0.0, beta))
-        return self._proximal(group, y, state["weight"] / beta, None)
+    def _proximal_points(self, group: dict[str, Any], ws: list[Tensor], states: list[dict[str, Any]]) -> list[Tensor]:
+        beta = math.sqrt(states[0]["step"])
+        ys = [self._center(w, state, (0.0, beta))[0] for w, state in zip(ws, states, strict=True)]
+        return self._proximal(group, ys, states[0]["weight"] / beta, None)

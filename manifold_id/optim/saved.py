@@ -39,6 +39,10 @@ def check_regularizers(optimizer: Optimizer, state_dict: dict[str, Any]) -> None
                 f"param group {i} was saved with regularizer {saved.get('regularizer')}, the optimizer has {text}: "
                 "build it with the saved one, load, then assign group['regularizer']"
             )
+        axes, saved_axes = (None if at is None else tuple(at) for at in (own.get("joint"), saved.get("joint")))
+        if axes != saved_axes:
+            raise ValueError(f"param group {i} was saved with joint={saved_axes}, the optimizer has {axes}: "
+                             "build it with the saved one")  # fmt: skip
 
 
 def check_shapes(optimizer: Optimizer, state_dict: dict[str, Any]) -> None:

@@ -11,7 +11,8 @@ from torch.optim import Optimizer
 from manifold_id.optim import foreach
 from manifold_id.optim.checks import HALF
 from manifold_id.optim.fused import shrink, supports
-from manifold_id.optim.step import proximal
+from manifold_id.optim.joint import join
+from manifold_id.optim.step import proximal_each
 
 
 class Shown(Optimizer):
@@ -28,15 +29,20 @@ class Shown(Optimizer):
         It is p itself where the method does not average, and before p's first step. In the state's dtype.
         """
         group = self._group_of(p)
-        state, w = self.state.get(p, {}), self._iterate(p)
-        z = self._proximal_point(group, w, state) if state.get("step") else w.clone()
+        if not self.state.get(p, {}).get("step"):
+            z = self._iterate(p).clone()
+        else:
+            members = _members(group, p)
+            zs = self._proximal_points(group, [self._iterate(q) for q in members], [self.state[q] for q in members])
+            z = next(z for q, z in zip(members, zs, strict=True) if q is p)
         return z.masked_fill_(~self._frozen[p], 0) if p in self._frozen else z
 
     @torch.no_grad()
     def proximal_structure(self, p: Tensor) -> Tensor:
         """Return regularizer.structure(z), flat int8 codes, for a p whose group has a regularizer.
 
-        For the group lasso along an axis the last step knows them already: no work, and no wait for the device.
+        Where groups span tensors, the codes are those of these groups. For the group lasso along an axis the last step
+        knows them already: no work, and no wait for the device.
         """
         group = self._group_of(p)
         if group["regularizer"] is None:
@@ -44,21 +50,28 @@ class Shown(Optimizer):
         known = self._active.get(id(self.state.get(p)))
         if known and p not in self._frozen:
             return torch.cat(known).to(torch.int8)
-        codes = group["regularizer"].structure(self.proximal_point(p))
+        joint = group.get("joint")
+        points = [self.proximal_point(q) for q in _members(group, p)]
+        codes = group["regularizer"].structure(points[0] if joint is None else join(points, joint))
         assert isinstance(codes, Tensor)
         return codes.reshape(-1)
 
-    def _proximal_point(self, group: dict[str, Any], w: Tensor, state: dict[str, Any]) -> Tensor:
-        return w.clone()
+    def _proximal_points(self, group: dict[str, Any], ws: list[Tensor], states: list[dict[str, Any]]) -> list[Tensor]:
+        """Return the proximal points of one parameter, or of all of a joint group."""
+        return [w.clone() for w in ws]
 
-    def _proximal(self, group: dict[str, Any], y: Tensor, step: float, d: Tensor | None) -> Tensor:
-        """Return the prox at a fresh y, the fast way where the group's options allow."""
-        quick = y.device.type == "cpu" and group["foreach"] is None and group["fused"] is not False
-        if quick and supports(y, group["regularizer"]) and (d is None or d.stride() == y.stride()):
-            return shrink(group["regularizer"], y, step, d)
+    def _proximal(self, group: dict[str, Any], ys: list[Tensor], step: float, ds: list[Tensor] | None) -> list[Tensor]:
+        """Return the prox at fresh ys, the fast way where the group's options allow."""
+        psi, joint = group["regularizer"], group.get("joint")
         if group["foreach"] is False:
-            return proximal(group["regularizer"], y, step, d)
-        return foreach.proximal_points(group["regularizer"], [y], step, None if d is None else [d])[0]
+            return proximal_each(psi, ys, step, [None] * len(ys) if ds is None else ds, joint)
+        quick = ys[0].device.type == "cpu" and group["foreach"] is None and group["fused"] is not False
+        if quick and joint is None and all(supports(y, psi) for y in ys):
+            if ds is None:
+                return [shrink(psi, y, step, None) for y in ys]
+            if all(d.stride() == y.stride() for y, d in zip(ys, ds, strict=True)):
+                return [shrink(psi, y, step, d) for y, d in zip(ys, ds, strict=True)]
+        return foreach.proximal_points(psi, ys, step, ds, joint)
 
     def gradient_estimate(self, p: Tensor) -> Tensor | None:
         """Return the estimate of the gradient of f that the last step used for p (None before the first).
@@ -81,3 +94,8 @@ class Shown(Optimizer):
         if id(p) not in self._owners:
             raise ValueError("p is not a parameter of this optimizer: give one of those it was built with")
         return self._owners[id(p)]
+
+
+def _members(group: dict[str, Any], p: Tensor) -> list[Tensor]:
+    """Return the parameters that have their prox together with p."""
+    return [p] if group.get("joint") is None else group["params"]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from torch import Tensor
 
+from manifold_id.optim.joint import join, split
 from manifold_id.regularizers.base import Regularizer
 
 
@@ -33,3 +35,17 @@ def proximal(regularizer: Regularizer | None, y: Tensor, step: float, d: Tensor 
     z = regularizer.prox(y, step) if d is None else regularizer.prox_metric(y, step, d)
     assert isinstance(z, Tensor)
     return z
+
+
+def proximal_each(
+    regularizer: Regularizer | None,
+    ys: Sequence[Tensor],
+    step: float,
+    ds: Sequence[Tensor | None],
+    joint: Sequence[int] | None,
+) -> list[Tensor]:
+    """Return the prox of each tensor alone or, where groups span them, of all together, as plainly as can be."""
+    if joint is None or regularizer is None or step == 0:
+        return [proximal(regularizer, y, step, d) for y, d in zip(ys, ds, strict=True)]
+    metric = [d for d in ds if d is not None]
+    return split(proximal(regularizer, join(ys, joint), step, join(metric, joint) if metric else None), ys, joint)

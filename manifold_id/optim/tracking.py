@@ -14,6 +14,7 @@ from torch.utils.hooks import RemovableHandle
 
 from manifold_id.optim.base import ProximalOptimizer
 from manifold_id.optim.hooks import StepFollower
+from manifold_id.optim.joint import Part, parts
 from manifold_id.optim.rmda import DualAveraging
 from manifold_id.regularizers.base import Regularizer
 from manifold_id.regularizers.product import Product
@@ -24,22 +25,25 @@ from manifold_id.validation import integer, unknown_name
 
 
 class Layer(NamedTuple):
-    """One regularized tensor: its atoms are start .. stop - 1 of the trace."""
+    """What one regularizer acts on, a tensor or several jointly; its atoms are start .. stop - 1 of the trace."""
 
     name: str
-    parameter: Tensor
-    regularizer: Regularizer
+    part: Part
     start: int
     stop: int
-    axes: tuple[int, ...]  # the axes of one group where the groups run along an axis, else ()
+    axes: tuple[tuple[int, ...], ...]  # for each tensor the axes of one group, where groups run along an axis; else ()
     free: Tensor | None  # bool (atoms,): the groups that are active even at 0; with `axes` only
 
-    def codes(self, x: Tensor) -> Tensor:
-        """Return regularizer.structure(x), flat; along an axis by extrema, several times faster than a search."""
+    def codes(self) -> Tensor:
+        """Return regularizer.structure of the parameters, flat; along an axis by extrema, several times faster."""
         if self.free is None:
-            return self.regularizer.structure(x).reshape(-1)
-        low, high = x.amin(self.axes), x.amax(self.axes)
-        return ((low != 0) | (high != 0) | self.free.to(x.device)).to(torch.int8)
+            return self.part.regularizer.structure(self.part.point()).reshape(-1)
+        active = self.free.to(self.part.tensors[0].device)
+        for p, axes in zip(self.part.tensors, self.axes, strict=True):
+            x = p.detach()
+            low, high = (x, x) if not axes else (x.amin(axes), x.amax(axes))
+            active = active | (low != 0) | (high != 0)
+        return active.to(torch.int8)
 
 
 class OptimizerTracker(StepFollower):
@@ -67,7 +71,8 @@ class OptimizerTracker(StepFollower):
     Attributes
     ----------
     layers
-        The tensors in the order of the trace's atoms; names are those of named parameters, else "group.place".
+        The tensors in the order of the trace's atoms; names are those of named parameters, else "group.place". Where
+        groups span tensors, these are one layer, with the name of the first.
     steps
         The number of steps recorded.
 
@@ -84,12 +89,12 @@ class OptimizerTracker(StepFollower):
         self._optimizer = optimizer
         self.layers = _layers(optimizer)
         self.steps = 0
-        self._signed = any(_signed(layer.regularizer) for layer in self.layers)
+        self._signed = any(_signed(layer.part.regularizer) for layer in self.layers)
         self._atoms = self.layers[-1].stop
         row = self._row()
         self._log = _PackedLog(_host(row)[0], self._atoms, self._signed)
         self._prox_log: _PackedLog | None = None  # None as long as every proximal point was the parameter
-        self._own = self._averaged()  # the parameters that are not their proximal points
+        self._own = self._averaged()  # the layers' first tensors that are not their proximal points
         if self._own:
             self._prox_log = _PackedLog(_host(self._row(self._own))[0], self._atoms, self._signed)
         self._rows = torch.empty((self._block, row.numel()), dtype=torch.uint8, device=row.device)
@@ -113,20 +118,23 @@ class OptimizerTracker(StepFollower):
     def _renew_regularizers(self) -> None:
         """Follow regularizers that were assigned since the last step; the atoms must stay the same."""
         now = {p: group.get("regularizer") for group in self._optimizer.param_groups for p in group["params"]}
-        if all(now[layer.parameter] in (layer.regularizer, None) for layer in self.layers):
+        regularizers = [now[layer.part.tensors[0]] or layer.part.regularizer for layer in self.layers]
+        if all(new == layer.part.regularizer for new, layer in zip(regularizers, self.layers, strict=True)):
             return
         layers = []
-        for old in self.layers:
-            regularizer = now[old.parameter] or old.regularizer
-            layer = _layer(old.name, old.parameter, regularizer, old.start)
+        for old, regularizer in zip(self.layers, regularizers, strict=True):
+            layer = _layer(old.part._replace(regularizer=regularizer), old.start)
             if layer.stop != old.stop or (_signed(regularizer) and not self._signed):
-                raise ValueError(f"the new regularizer {regularizer!r} of {old.name!r} has other atoms than "
-                                 f"{old.regularizer!r}, which the tracker follows: make a new tracker")  # fmt: skip
+                raise ValueError(
+                    f"the new regularizer {regularizer!r} of {old.name!r} has other atoms than "
+                    f"{old.part.regularizer!r}, which the tracker follows: make a new tracker"
+                )
             layers.append(layer)
         self.layers = tuple(layers)
 
     def _averaged(self) -> set[Tensor]:
-        return {e.parameter for e in self.layers if _has_own_proximal_point(self._optimizer, e.parameter)}
+        first = [layer.part.tensors[0] for layer in self.layers]
+        return {p for p in first if _has_own_proximal_point(self._optimizer, p)}
 
     @torch.no_grad()
     def _record(self, optimizer: Any, args: Any, kwargs: Any) -> None:
@@ -151,11 +159,12 @@ class OptimizerTracker(StepFollower):
 
         They are those of the proximal points for the `averaged` parameters, else those of the parameters.
         """
-        device = self.layers[0].parameter.device
         optimizer: Any = self._optimizer
+        first = [layer.part.tensors[0] for layer in self.layers]
+        device = first[0].device
         parts = [
-            optimizer.proximal_structure(e.parameter) if e.parameter in averaged else e.codes(e.parameter.detach())
-            for e in self.layers
+            optimizer.proximal_structure(p) if p in averaged else layer.codes()
+            for p, layer in zip(first, self.layers, strict=True)
         ]
         codes = torch.cat([part.to(device) for part in parts])
         active = _pack(codes > 0)
@@ -314,33 +323,31 @@ class _PackedLog:
 
 def _layers(optimizer: Optimizer) -> tuple[Layer, ...]:
     found: list[Layer] = []
-    for number, group in enumerate(optimizer.param_groups):
-        regularizer = group.get("regularizer")
-        if regularizer is None:
-            continue
-        if not isinstance(regularizer, Regularizer):
-            raise TypeError(
-                f"param group {number} has regularizer={regularizer!r}: give a Regularizer such as L1(1e-3)"
-            )
-        names = group.get("param_names") or [f"{number}.{place}" for place in range(len(group["params"]))]
-        for name, p in zip(names, group["params"], strict=True):
-            start = found[-1].stop if found else 0
-            found.append(_layer(name, p, regularizer, start))
+    for part in parts(optimizer.param_groups):
+        found.append(_layer(part, found[-1].stop if found else 0))
     if not found:
         raise ValueError("optimizer has no param group with a regularizer: there is no structure to follow")
     return tuple(found)
 
 
-def _layer(name: str, p: Tensor, regularizer: Regularizer, start: int) -> Layer:
-    at_zero = regularizer.structure(torch.zeros_like(p))
-    axis = getattr(regularizer, "axis", None)
-    whole = isinstance(regularizer, Product) and axis is not None and regularizer.event_ndim in (None, p.ndim)
-    axes = (
-        tuple(i for i in range(p.ndim) if i != axis % p.ndim)
-        if whole and axis is not None and p.ndim > 1 and p.numel()
-        else ()
-    )
-    return Layer(name, p, regularizer, start, start + at_zero.numel(), axes, at_zero.reshape(-1) > 0 if axes else None)
+def _layer(part: Part, start: int) -> Layer:
+    at_zero = part.regularizer.structure(torch.zeros_like(part.point()))
+    stop = start + at_zero.numel()
+    along = _group_axes(part)
+    if not any(len(axis) for axis in along):
+        return Layer(part.name, part, start, stop, (), None)
+    return Layer(part.name, part, start, stop, along, at_zero.reshape(-1) > 0)
+
+
+def _group_axes(part: Part) -> tuple[tuple[int, ...], ...]:
+    """Return for each tensor the axes of one group, where the groups run along an axis of the whole tensor."""
+    axis = getattr(part.regularizer, "axis", None)
+    ndim = part.tensors[0].ndim if part.joint is None else 2
+    whole = isinstance(part.regularizer, Product) and part.regularizer.event_ndim in (None, ndim)
+    if not whole or axis is None or not all(p.numel() for p in part.tensors):
+        return ()
+    runs = (axis,) if part.joint is None else part.joint
+    return tuple(tuple(i for i in range(p.ndim) if i != at % p.ndim) for p, at in zip(part.tensors, runs, strict=True))
 
 
 def _signed(regularizer: Regularizer) -> bool:
@@ -353,7 +360,7 @@ def _has_own_proximal_point(optimizer: Optimizer, p: Tensor) -> bool:
     """Return whether the proximal point after this step may differ from the parameter."""
     if not isinstance(optimizer, ProximalOptimizer):
         return False
-    if type(optimizer)._proximal_point is ProximalOptimizer._proximal_point:
+    if type(optimizer)._proximal_points is ProximalOptimizer._proximal_points:
         return False
     return not (isinstance(optimizer, DualAveraging) and optimizer._group_of(p)["momentum"] == 1)
 

@@ -110,10 +110,8 @@ class YangProxSGD(ProximalOptimizer):
     def _keep(self, state: dict[str, Any], z: Tensor) -> None:
         state["proximal"].copy_(z)
 
-    def _proximal_point(self, group: dict[str, Any], w: Tensor, state: dict[str, Any]) -> Tensor:
-        kept = state["proximal"]
-        assert isinstance(kept, Tensor)
-        return kept.clone()
+    def _proximal_points(self, group: dict[str, Any], ws: list[Tensor], states: list[dict[str, Any]]) -> list[Tensor]:
+        return [state["proximal"].clone() for state in states]
 
     def gradient_estimate(self, p: Tensor) -> Tensor | None:
         """Return v, the running average of the gradients (None before the first)."""

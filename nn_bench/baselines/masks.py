@@ -41,6 +41,8 @@ class MaskedSGD(SGD):
         self.regularizers = [group["regularizer"] for group in groups for _ in group["params"]]
         if not self.masked:
             raise ValueError(f"{type(self).__name__} needs param groups with a regularizer: it says what is pruned")
+        if any(group.get("joint") is not None for group in groups):
+            raise ValueError(f"{type(self).__name__} prunes each tensor alone: choose by='output_channel', not 'unit'")
         self.masks = [torch.ones(p.shape, dtype=torch.bool, device=p.device) for p in self.masked]
         # Hooks, not an own step() around SGD's: torch would run the hooks of others once for each of the two.
         self.register_step_pre_hook(self._before)

@@ -123,7 +123,7 @@ def test_a_tracker_asks_the_optimizer_for_the_structure_instead_of_solving_again
     w, optimizer = sparse(RAMDA, momentum=0.1)
     step(optimizer)
     tracker = ManifoldTracker(optimizer)
-    monkeypatch.setattr(RAMDA, "_proximal_point", lambda *_: pytest.fail("solved again"))
+    monkeypatch.setattr(RAMDA, "_proximal_points", lambda *_: pytest.fail("solved again"))
     step(optimizer)
     assert tracker.prox_trace.structure_at(1).tolist() == optimizer.proximal_structure(w).tolist()
 

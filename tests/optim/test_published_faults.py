@@ -277,3 +277,19 @@ def test_the_transcription_itself_solves_the_metric_prox():
             assert np.abs(force - limit * x[i] / np.linalg.norm(x[i])).max() < 1e-12
         else:
             assert np.linalg.norm(force) <= limit
+
+
+def test_groups_may_span_a_filter_its_bias_and_its_batch_normalization():
+    """Fault: groups could not span tensors, so that a channel's scale and shift outlived its filter."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(1, 6, 3), nn.BatchNorm2d(6), nn.ReLU(), nn.Flatten(), nn.Linear(6 * 4, 2))
+    optimizer = optim.RMDA(optim.group_parameters(model, GroupLasso(0.1), by="unit", verbose=False), lr=0.1)
+    x, y = torch.randn(32, 1, 4, 4), torch.arange(32) % 2
+    for _ in range(60):
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(model(x), y).backward()
+        optimizer.step()
+    gone = ~model[0].weight.detach().flatten(1).any(1)
+    assert gone.any()
+    for p in (model[0].bias, model[1].weight, model[1].bias):
+        assert not p[gone].any()
