@@ -91,6 +91,9 @@ def _points_and_activity(
     if regularizer is None or step == 0:
         return ys, {}
     if joint is not None:
+        if type(regularizer) is GroupLasso and regularizer.event_ndim in (None, 2) and all(is_dense(y) for y in ys):
+            mask = _shrink_groups(regularizer, _Slices(ys, joint, together=True), ys, step, ds)
+            return ys, dict.fromkeys(range(len(ys)), mask)
         rows, metric = [join(ys, joint)], None if ds is None else [join(ds, joint)]
         points, known = _points_and_activity(regularizer, rows, step, metric, None)
         return split(points[0], ys, joint), {i: mask for mask in known.values() for i in range(len(ys))}
@@ -98,9 +101,11 @@ def _points_and_activity(
     sliced = [i for i, y in enumerate(ys) if is_sliced(regularizer, y)]
     if sliced:
         assert isinstance(regularizer, GroupLasso)
+        assert regularizer.axis is not None
         chosen = [ys[i] for i in sliced]
-        masks = _shrink_groups(regularizer, chosen, step, None if ds is None else [ds[i] for i in sliced])
-        activity = dict(zip(sliced, masks, strict=True))
+        slices = _Slices(chosen, [regularizer.axis] * len(sliced), together=False)
+        mask = _shrink_groups(regularizer, slices, chosen, step, None if ds is None else [ds[i] for i in sliced])
+        activity = dict(zip(sliced, mask.split(slices.counts), strict=True))
     for together in _together(regularizer, ys, sorted(set(range(len(ys))) - set(sliced))):
         points = _joint(regularizer, [ys[i] for i in together], step, None if ds is None else [ds[i] for i in together])
         for i, z in zip(together, points, strict=True):
@@ -138,34 +143,48 @@ def _joint(regularizer: Regularizer, ys: list[Tensor], step: float, ds: list[Ten
 
 
 class _Slices:
-    """The slices of a list of tensors: their sums as one vector, and one vector's entries spread over them."""
+    """The slices of a list of tensors: their sums as one vector, and one vector's entries spread over them.
 
-    def __init__(self, tensors: list[Tensor], axis: int) -> None:
-        self.layouts = [layout(t, axis) for t in tensors]
+    Groups are the slices of each tensor or, `together`, slice i of all tensors.
+    """
+
+    def __init__(self, tensors: list[Tensor], axes: Sequence[int], together: bool) -> None:
+        self.layouts = [layout(t, axis) for t, axis in zip(tensors, axes, strict=True)]
         self.counts = [where.groups for where in self.layouts]
+        self.together = together
+
+    def weights(self, regularizer: GroupLasso, tensors: list[Tensor]) -> np.ndarray:
+        """Return lam * weight_g of all groups."""
+        if self.together:
+            size = sum(t.numel() for t in tensors)
+            return np.broadcast_to(group_weights(regularizer, (self.counts[0], size // self.counts[0])), self.counts[0])
+        each = zip(tensors, self.counts, strict=True)
+        return np.concatenate([np.broadcast_to(group_weights(regularizer, t.shape), count) for t, count in each])
 
     def views(self, tensors: Sequence[Tensor]) -> list[Tensor]:
         return [where.view(t) for where, t in zip(self.layouts, tensors, strict=True)]
 
     def sums(self, views: Sequence[Tensor]) -> Tensor:
-        return torch.cat([v.sum((0, 2)) for v in views])
+        parts = [v.sum((0, 2)) for v in views]
+        return torch.stack(parts).sum(0) if self.together else torch.cat(parts)
 
     def spread(self, values: Tensor) -> list[Tensor]:
-        return [v.view(-1, 1) for v in values.split(self.counts)]
+        parts = [values] * len(self.counts) if self.together else values.split(self.counts)
+        return [part.view(-1, 1) for part in parts]
 
 
-def _shrink_groups(regularizer: GroupLasso, ys: list[Tensor], step: float, ds: list[Tensor] | None) -> list[Tensor]:
-    """Apply the prox of the group lasso in place to all tensors; return which of the slices of each are active."""
-    assert regularizer.axis is not None
-    slices = _Slices(ys, regularizer.axis)
+def _shrink_groups(
+    regularizer: GroupLasso, slices: _Slices, ys: list[Tensor], step: float, ds: list[Tensor] | None
+) -> Tensor:
+    """Apply the prox of the group lasso in place to all tensors; return which of the groups are active."""
     y = slices.views(ys)
-    lam = np.concatenate([np.broadcast_to(group_weights(regularizer, t.shape), t.shape[regularizer.axis]) for t in ys])
+    lam = slices.weights(regularizer, ys)
     t = torch.from_numpy(lam * step).to(ys[0].dtype).to(ys[0].device, non_blocking=True)
     if ds is None:
         norms = slices.sums(torch._foreach_mul(y, y)).sqrt_()
         active = (norms > t) | (t == 0)
         torch._foreach_mul_(y, slices.spread(torch.where(active, torch.where(t == 0, 1, 1 - t / norms), 0)))
-        return list(active.split(slices.counts))
+        return active
     d = slices.views(_like(ds, ys))
     pull = torch._foreach_mul(y, d)
     active, theta = _start(slices, y, d, pull, t)
@@ -189,7 +208,7 @@ def _shrink_groups(regularizer: GroupLasso, ys: list[Tensor], step: float, ds: l
     bottom = torch._foreach_add(top, limit)
     torch._foreach_mul_(y, torch._foreach_div(top, bottom))
     torch._foreach_mul_(y, slices.spread(active.to(t.dtype)))
-    return list(active.split(slices.counts))
+    return active
 
 
 def _start(

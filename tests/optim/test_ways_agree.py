@@ -131,7 +131,7 @@ def test_secular_equation_in_wild_metrics(spread, share):
     kernels.shrink_groups_metric(compiled, metric, t.copy(), 4, 1e-15)
     listed = [torch.from_numpy(y.copy())]
     weights = tuple(t.tolist())
-    foreach._shrink_groups(GroupLasso(1.0, axis=1, weights=weights), listed, 1.0, [torch.from_numpy(d)])
+    listed = foreach.proximal_points(GroupLasso(1.0, axis=1, weights=weights), listed, 1.0, [torch.from_numpy(d)])
     for solution in (compiled.reshape(y.shape), listed[0].numpy()):
         assert np.abs(solution - exact).max() <= 1e-12 * np.abs(y).max()
         assert np.array_equal(solution == 0, exact == 0)
