@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import tomllib
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -19,6 +19,7 @@ from nn_bench.models import MODELS
 
 PRECISIONS = ("float32", "float64", "bfloat16", "float16")
 DEVICES = ("auto", "cpu", "cuda")
+_SET = ("lam", "radius", "axis", "groups", "event_ndim")  # arguments of regularizers that other settings decide
 _PENALTIES = {name for name in regularizers.__all__ if name not in ("Regularizer", "Unpenalized", "Zero")}
 
 
@@ -37,9 +38,11 @@ class TrainConfig:
     options
         The method's other arguments, such as {"momentum": 0.1}.
     regularizer, lam, by
-        The regularizer's class with its strength, and what its groups are ("input_channel", "output_channel",
-        "neuron"). The baselines have no regularizer; for them it names the groups that are counted. None, in a file
-        "none" = no structure.
+        The regularizer's class with its strength (of LInfBall and Simplex: the radius), and what its groups are
+        ("input_channel", "output_channel", "neuron"). The baselines have no regularizer; for them it names the groups
+        that are counted. None, in a file "none" = no structure.
+    regularizer_options
+        The regularizer's other arguments, such as {"ridge": 1e-3}, {"l1_ratio": 0.3}, {"lower": 0, "upper": 1}.
     epochs, batch_size
         >= 1.
     milestones, factor, restart, growth
@@ -80,6 +83,7 @@ class TrainConfig:
     regularizer: str | None = "GroupLasso"
     lam: float = 1e-3
     by: str = "input_channel"
+    regularizer_options: dict[str, Any] = field(default_factory=dict)
     epochs: int = 20
     batch_size: int = 128
     milestones: tuple[int, ...] = ()
@@ -111,8 +115,12 @@ class TrainConfig:
         for name in ("restart", "augment", "channels_last", "deterministic", "compile", "tracked"):
             if not isinstance(getattr(self, name), bool):
                 raise TypeError(f"{name}={getattr(self, name)!r} must be True or False")
-        if not isinstance(self.options, dict) or not all(isinstance(key, str) for key in self.options):
-            raise TypeError(f"options={self.options!r} must be a table of the method's arguments")
+        for name, owner in (("options", "method"), ("regularizer_options", "regularizer")):
+            value = getattr(self, name)
+            if not isinstance(value, dict) or not all(isinstance(key, str) for key in value):
+                raise TypeError(f"{name}={value!r} must be a table of the {owner}'s arguments")
+            plain = {key: list(item) if isinstance(item, tuple) else item for key, item in value.items()}
+            object.__setattr__(self, name, plain)  # as a file gives them back
         for name, low in (("epochs", 1), ("batch_size", 1), ("checkpoint_every", 1), ("error_every", 0), ("seed", 0)):
             integer(name, getattr(self, name), low)
         integer("retrain_from", self.retrain_from, 0, self.epochs - 1)
@@ -126,19 +134,33 @@ class TrainConfig:
         object.__setattr__(self, "milestones", tuple(integer("milestones", m, 1) for m in self.milestones))
         if any(b <= a for a, b in zip(self.milestones, self.milestones[1:], strict=False)):
             raise ValueError(f"milestones={list(self.milestones)} must increase")
-        plain = {key: list(value) if isinstance(value, tuple) else value for key, value in self.options.items()}
-        object.__setattr__(self, "options", plain)  # as a file gives them back
         METHODS[self.method].check(self.options)
+        self.psi()
         if self.method == "ProxSTORM" and self.precision == "float16":
             raise ValueError("precision='float16': ProxSTORM takes two gradients a step: use bfloat16")
 
     def psi(self) -> Regularizer | None:
         """Return the regularizer, or None; its groups' axis is a placeholder that `group_parameters` replaces."""
+        given = self.regularizer_options
         if self.regularizer is None:
+            if given:
+                raise ValueError(f"regularizer_options={given!r} without a regularizer: leave them out")
             return None
         made = getattr(regularizers, self.regularizer)
-        names = {f.name for f in fields(made)}
-        result = made(self.lam, axis=0) if "axis" in names else made(self.lam)
+        parameters = {f.name: f.default is MISSING for f in fields(made) if f.init}
+        free = [name for name in parameters if name not in _SET]
+        for name in given:
+            if not free:
+                raise ValueError(f"regularizer_options={given!r}: {self.regularizer} takes none, leave them out")
+            if name not in free:
+                raise unknown_name(f"option of {self.regularizer}", name, free)
+        if missing := [name for name in free if parameters[name] and name not in given]:
+            raise ValueError(f"{self.regularizer} needs {' and '.join(missing)}: give regularizer_options, such as "
+                             f"{{{', '.join(f'{name!r}: 0.001' for name in missing)}}}")  # fmt: skip
+        own = {
+            name: value for name, value in (("lam", self.lam), ("radius", self.lam), ("axis", 0)) if name in parameters
+        }
+        result = made(**own, **given)
         assert isinstance(result, Regularizer)
         return result
 
@@ -151,10 +173,10 @@ class TrainConfig:
         lines = []
         for key, value in (self.to_dict() | {"regularizer": self.regularizer or "none"}).items():
             if isinstance(value, dict):
-                inside = ", ".join(f"{json.dumps(name)} = {json.dumps(item)}" for name, item in value.items())
+                inside = ", ".join(f"{json.dumps(name)} = {_toml(item)}" for name, item in value.items())
                 lines.append(f"{key} = {{ {inside} }}")
             elif value is not None:
-                lines.append(f"{key} = {json.dumps(value)}")
+                lines.append(f"{key} = {_toml(value)}")
         return "\n".join(lines)
 
     @classmethod
@@ -190,6 +212,11 @@ class TrainConfig:
         """Return a copy of another length, whose milestones move in proportion."""
         moved = {max(round(m * epochs / self.epochs), 1) for m in self.milestones}
         return self.changed(epochs=epochs, milestones=tuple(sorted(m for m in moved if m < epochs)))
+
+
+def _toml(value: Any) -> str:
+    """Return a plain value as TOML, which is JSON but for inf."""
+    return repr(value) if isinstance(value, float) else json.dumps(value)
 
 
 def read_toml(path: str | Path) -> dict[str, Any]:

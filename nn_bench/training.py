@@ -147,7 +147,7 @@ class _Trainer:
         state = load_checkpoint(folder, self.model)
         if state is None:
             return
-        if state["config"] != self.config.to_dict():
+        if TrainConfig.from_dict(state["config"]) != self.config:
             raise ValueError(f"out={str(folder)!r} holds a run of another config: choose another folder or remove it")
         self.epoch, self.seconds = state["epoch"], state["seconds"]
         if self.config.retrain_from and self.epoch >= self.config.retrain_from:

@@ -183,6 +183,19 @@ def test_channels_last_clipping_and_random_start_train():
     assert torch.isfinite(result.history["train_loss"].to_numpy().sum() * torch.ones(()))
 
 
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [("ElasticNet", {"ridge": 0.01}), ("SparseGroupLasso", {"l1_ratio": 0.2}), ("Box", {"lower": 0.0, "upper": 0.02})],
+)
+def test_regularizers_with_options_train(name, options):
+    settings = config(model="logistic", regularizer=name, lam=0.05, regularizer_options=options, lr=0.2, epochs=6)
+    result = train(settings, images=images())
+    assert 0 < result.group_sparsity < 1
+    if name == "Box":
+        weight = next(p.detach() for p in result.model.parameters() if p.ndim > 1)
+        assert (float(weight.min()), float(weight.max())) == (0.0, pytest.approx(0.02))
+
+
 def test_seeds_repeat_and_differ():
     runs = [train(config(seed=seed, model="lenet5-small"), images=images(side=28)) for seed in (1, 1, 2)]
     assert same_weights(runs[0].model, runs[1].model)

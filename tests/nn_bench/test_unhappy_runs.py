@@ -1,5 +1,6 @@
 """What goes wrong around a run: two processes, damaged files, a full disk, settings that don't fit, divergence."""
 
+import json
 import shutil
 
 import numpy as np
@@ -57,6 +58,19 @@ def test_options_given_as_tuples_are_those_of_the_finished_run(tmp_path):
     given = config(method="ProxAdamW", epochs=1, options={"betas": (0.9, 0.99)})
     first = train(given, tmp_path, images=images())
     assert train(given, tmp_path, images=images()).facts == first.facts
+
+
+def test_folders_of_before_a_setting_was_added_are_recognized(tmp_path):
+    train(config(), tmp_path, images=images(), stop_after=2)
+    (path,) = tmp_path.glob("checkpoint-*/state.pt")
+    state = torch.load(path, weights_only=True)
+    del state["config"]["regularizer_options"]
+    torch.save(state, path)
+    finished = train(config(), tmp_path, images=images())
+    stored = json.loads((tmp_path / "result.json").read_text())
+    del stored["config"]["regularizer_options"]
+    (tmp_path / "result.json").write_text(json.dumps(stored))
+    assert train(config(), tmp_path, images=images()).facts == json.loads(json.dumps(finished.facts))
 
 
 def test_a_run_that_diverges_in_its_last_step_is_stopped(tmp_path):
