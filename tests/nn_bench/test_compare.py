@@ -10,6 +10,7 @@ import torch
 from small_networks import config
 
 import nn_bench.compare
+from manifold_id.cli import main
 from nn_bench import commands
 from nn_bench.compare import Comparison, builtin_names
 from nn_bench.config import TrainConfig
@@ -83,6 +84,24 @@ def test_the_train_command_prints_and_reports(tmp_path):
     assert done.exit_code == 0, done.output
     assert "group sparsity" in done.output and "last change" in done.output
     assert "1.weight" in (tmp_path / "run" / "report.html").read_text()
+
+
+def test_reports_are_written_anew(spec, tmp_path):
+    out, run = tmp_path / "results", tmp_path / "results" / "RMDA-3"
+    runner = click.testing.CliRunner()
+    printed = runner.invoke(commands.compare, [str(spec), "--out", str(out), "--seeds", "1", "--epochs", "2"]).output
+    page = (out / "report.html").read_bytes()
+    (out / "report.html").unlink()
+    done = runner.invoke(main, ["report", str(out)])
+    assert done.exit_code == 0, done.output
+    assert done.output == printed and (out / "report.html").read_bytes() == page
+    done = runner.invoke(main, ["report", str(run)])
+    assert done.exit_code == 0 and "last change" in done.output
+    assert "1.weight" in (run / "report.html").read_text()
+    (run / "result.json").unlink()
+    assert "holds no finished run" in runner.invoke(main, ["report", str(run)]).stderr
+    assert "RMDA-3' holds no finished run" in runner.invoke(main, ["report", str(out)]).stderr
+    assert "is no results folder" in runner.invoke(main, ["report", str(tmp_path)]).stderr
 
 
 def test_builtin_comparisons_are_valid():

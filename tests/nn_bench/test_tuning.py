@@ -6,6 +6,7 @@ import pytest
 import torch
 from small_networks import images
 
+from manifold_id.cli import main
 from nn_bench import commands
 from nn_bench.compare import Comparison
 from nn_bench.tuning import Tuning, chosen
@@ -50,6 +51,9 @@ def test_the_command_tries_every_point_once_and_goes_on(tmp_path):
     again = click.testing.CliRunner().invoke(commands.tune, arguments)
     assert again.output == done.output
     assert (tmp_path / "trials" / "SGD-lr0.01" / "result.json").stat().st_mtime_ns == stamp
+    (tmp_path / "trials" / "report.html").unlink()
+    assert click.testing.CliRunner().invoke(main, ["report", str(tmp_path / "trials")]).output == done.output
+    assert (tmp_path / "trials" / "report.html").read_text() == page
 
 
 def test_the_test_images_are_not_seen():
