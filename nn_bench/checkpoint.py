@@ -17,7 +17,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from manifold_id.files import write_atomic, write_text
+from manifold_id.files import PART, write_atomic, write_text
 
 PREFIX = "checkpoint-"
 
@@ -68,6 +68,15 @@ def load_weights(model: nn.Module, path: Path) -> None:
     model.load_state_dict(stored, strict=False)
 
 
+def remove_parts(folder: Path) -> None:
+    """Remove what a killed process left half written; the caller keeps other processes from writing in the folder."""
+    for part in folder.glob(f"{PART}*"):
+        if part.is_dir():
+            shutil.rmtree(part, ignore_errors=True)
+        else:
+            part.unlink(missing_ok=True)
+
+
 def save_checkpoint(folder: Path, epoch: int, model: nn.Module, state: dict[str, Any]) -> None:
     """Write checkpoint `epoch` into the folder and remove the older ones once it is whole.
 
@@ -77,7 +86,7 @@ def save_checkpoint(folder: Path, epoch: int, model: nn.Module, state: dict[str,
         If it can't be written; the one before stays as it is.
     """
     target = folder / f"{PREFIX}{epoch:06d}"
-    part = Path(tempfile.mkdtemp(dir=folder, prefix=".part-"))
+    part = Path(tempfile.mkdtemp(dir=folder, prefix=PART))
     try:
         with _writing(target):
             save_file(weights_of(model), part / "weights.safetensors")

@@ -23,6 +23,8 @@ from nn_bench.metrics import at_proximal_point, evaluate, sparsity
 from nn_bench.models import build_model
 from nn_bench.runtime import Runtime
 
+FINISHED = "result.json"  # written last: it says that a run is complete
+
 
 @dataclass(frozen=True, eq=False)
 class TrainResult:
@@ -120,7 +122,7 @@ def finish(
         if trace is not None and prox_trace is not None:
             trace.save(folder / "trace.npz")
             prox_trace.save(folder / "prox_trace.npz")
-        write_json(folder / "result.json", {"config": config.to_dict(), "facts": facts})  # last: it says all is there
+        write_json(folder / FINISHED, {"config": config.to_dict(), "facts": facts})  # last: it says all is there
     return result
 
 
@@ -136,7 +138,7 @@ def load_result(
     ValueError
         If it is a run of another config than the given one, or a file is damaged.
     """
-    path = folder / "result.json"
+    path = folder / FINISHED
     if not path.is_file():
         return None
     try:

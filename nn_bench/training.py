@@ -20,7 +20,7 @@ from manifold_id.optim import ProxSTORM, SparseRetraining, StageSchedule, group_
 from manifold_id.optim.tracking import OptimizerTracker
 from manifold_id.progress import Bar
 from nn_bench.batches import Batch, batches, steps_per_epoch
-from nn_bench.checkpoint import load_checkpoint, save_checkpoint, write_json
+from nn_bench.checkpoint import load_checkpoint, remove_parts, save_checkpoint, write_json
 from nn_bench.config import TrainConfig
 from nn_bench.data import load_images
 from nn_bench.guard import Guard, NotFiniteError
@@ -29,7 +29,7 @@ from nn_bench.log import EpochLog
 from nn_bench.methods import METHODS
 from nn_bench.metrics import estimator_error, evaluate, full_gradient, sparsity
 from nn_bench.models import build_model
-from nn_bench.result import TrainResult, finish, load_result
+from nn_bench.result import FINISHED, TrainResult, finish, load_result
 from nn_bench.runtime import Runtime, runtime
 
 
@@ -90,6 +90,8 @@ def _alone(folder: Path | None, run: Runtime) -> Iterator[None]:
     folder.mkdir(parents=True, exist_ok=True)
     try:
         with FileLock(folder / ".lock", timeout=0):
+            if not (folder / FINISHED).exists():  # or another process may write its report, without the lock
+                remove_parts(folder)
             yield
     except Timeout:
         raise ValueError(f"out={str(folder)!r} is being written by another process: "

@@ -60,6 +60,18 @@ def test_options_given_as_tuples_are_those_of_the_finished_run(tmp_path):
     assert train(given, tmp_path, images=images()).facts == first.facts
 
 
+def test_what_a_killed_process_left_half_written_is_removed_by_the_next_run_under_its_lock(tmp_path):
+    train(config(), tmp_path, images=images(), stop_after=1)
+    (tmp_path / ".part-1234.json").write_text("{")
+    (tmp_path / ".part-abcd").mkdir()
+    (tmp_path / ".part-abcd" / "state.pt").write_bytes(b"half")
+    with FileLock(tmp_path / ".lock"), pytest.raises(ValueError, match="another process"):
+        train(config(), tmp_path, images=images())
+    assert len([*tmp_path.glob(".part-*")]) == 2
+    assert train(config(), tmp_path, images=images()).facts["epochs"] == 4
+    assert not [*tmp_path.glob(".part-*")]
+
+
 def test_folders_of_before_a_setting_was_added_are_recognized(tmp_path):
     train(config(), tmp_path, images=images(), stop_after=2)
     (path,) = tmp_path.glob("checkpoint-*/state.pt")
