@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("config", required=False, type=click.Path())
 @click.option("--out", type=click.Path(), help="Folder of the run.  [default: results/train-NAME]")
-@click.option("--epochs", type=click.IntRange(min=1), help="Epochs, instead of the file's.")
+@click.option("--epochs", type=click.IntRange(min=1), help="Epochs, instead of the file's; milestones move along.")
 @click.option("--seed", type=click.IntRange(min=0), help="Seed, instead of the file's.")
 @click.option("--device", help="auto, cpu or cuda.")
 @click.option("--precision", help="float32, float64, bfloat16 or float16.")
@@ -47,7 +47,9 @@ def train(
     settings = (
         Comparison.from_toml("lenet5-digits").methods["RMDA"] if config is None else TrainConfig.from_toml(config)
     )
-    given = {"epochs": epochs, "seed": seed, "device": device, "precision": precision}
+    if epochs is not None:
+        settings = settings.shortened(epochs)
+    given = {"seed": seed, "device": device, "precision": precision}
     settings = settings.changed(**{k: v for k, v in given.items() if v is not None})
     stem = "digits" if config is None else Path(config).stem
     result = run(settings, out or Path("results") / f"train-{stem}", progress=True)

@@ -209,9 +209,11 @@ class TrainConfig:
         return replace(self, **settings)
 
     def shortened(self, epochs: int) -> Self:
-        """Return a copy of another length, whose milestones move in proportion."""
+        """Return a copy of another length, whose milestones and start of retraining move in proportion."""
         moved = {max(round(m * epochs / self.epochs), 1) for m in self.milestones}
-        return self.changed(epochs=epochs, milestones=tuple(sorted(m for m in moved if m < epochs)))
+        start = min(max(round(self.retrain_from * epochs / self.epochs), 1), epochs - 1) if self.retrain_from else 0
+        milestones = tuple(sorted(m for m in moved if m < epochs))
+        return self.changed(epochs=epochs, milestones=milestones, retrain_from=start)
 
 
 def _toml(value: Any) -> str:

@@ -1,6 +1,7 @@
 """Comparisons and the commands."""
 
 import html
+import json
 
 import click.testing
 import numpy as np
@@ -86,6 +87,17 @@ def test_the_train_command_prints_and_reports(tmp_path):
     assert "1.weight" in (tmp_path / "run" / "report.html").read_text()
 
 
+def test_the_train_command_moves_the_milestones_with_the_epochs(tmp_path):
+    path = tmp_path / "run.toml"
+    path.write_text('model = "logistic"\nepochs = 8\nmilestones = [4, 6]\ntrain_rows = 64\ndevice = "cpu"\n')
+    runner = click.testing.CliRunner()
+    done = runner.invoke(commands.train, [str(path), "--out", str(tmp_path / "run"), "--epochs", "4"])
+    assert done.exit_code == 0, done.output
+    stored = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert (stored["epochs"], stored["milestones"]) == (4, [2, 3])
+    assert "milestones move along" in " ".join(runner.invoke(commands.train, ["--help"]).output.split())
+
+
 def test_reports_are_written_anew(spec, tmp_path):
     out, run = tmp_path / "results", tmp_path / "results" / "RMDA-3"
     runner = click.testing.CliRunner()
@@ -127,6 +139,9 @@ def test_milestones_move_with_the_epochs():
     comparison = Comparison("x", {"a": config(epochs=10, milestones=(4, 8))}, (0,))
     assert comparison.changed(epochs=5).methods["a"].milestones == (2, 4)
     assert comparison.changed(epochs=1).methods["a"].milestones == ()
+    retrained = config(epochs=10, retrain_from=6)
+    assert [retrained.shortened(n).retrain_from for n in (20, 5, 2, 1)] == [12, 3, 1, 0]
+    assert config(epochs=10).shortened(20).retrain_from == 0
 
 
 @pytest.mark.parametrize(
