@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ from nn_bench.methods import METHODS
 from nn_bench.metrics import estimator_error, evaluate, full_gradient, sparsity
 from nn_bench.models import build_model
 from nn_bench.result import FINISHED, TrainResult, finish, load_result
-from nn_bench.runtime import Runtime, runtime
+from nn_bench.runtime import Runtime, place, runtime
 
 
 def train(
@@ -70,7 +71,7 @@ def train(
     """
     folder = None if out is None else Path(out)
     if folder is not None and (done := load_result(folder, config, images, model)) is not None:
-        return done
+        return replace(done, leads=place()[0] == 0)
     with runtime(config) as run, _alone(folder, run):
         return _Trainer(config, folder, run, images, model).fit(progress, stop_after)
 
