@@ -13,7 +13,7 @@ import pandas as pd
 from manifold_id.validation import integer, unknown_name
 from nn_bench.agreement import Agreement, agreements
 from nn_bench.checkpoint import write_json
-from nn_bench.config import TrainConfig, read_toml
+from nn_bench.config import LARGEST_SEED, TrainConfig, read_toml, table
 from nn_bench.data import load_images
 from nn_bench.images import Images
 from nn_bench.planted import PLANTED
@@ -46,10 +46,10 @@ class Comparison:
             raise ValueError(f"{self.name}: with [tuning] every method needs a grid: {missing} has none")
         if not self.methods:
             raise ValueError("methods={} is empty: give at least one table [methods.NAME]")
+        for seed in self.seeds:
+            integer("seeds", seed, 0, LARGEST_SEED)
         if not self.seeds or len(set(self.seeds)) < len(self.seeds):
             raise ValueError(f"seeds={list(self.seeds)} must be different numbers, at least one")
-        for seed in self.seeds:
-            integer("seeds", seed, 0)
 
     @classmethod
     def from_toml(cls, source: str | Path) -> Comparison:
@@ -61,7 +61,7 @@ class Comparison:
 
         Raises
         ------
-        ValueError
+        TypeError, ValueError
             For an unknown name, key or value; the file is named.
         FileNotFoundError
             If there is no such file.
@@ -75,20 +75,22 @@ class Comparison:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any], name: str, where: str) -> Comparison:
-        """Return the comparison of these values, those of a file; raises ValueError as `from_toml`."""
+        """Return the comparison of these values, those of a file; raises TypeError or ValueError as `from_toml`."""
         for key in values:
             if key not in _KEYS:
                 raise unknown_name(f"{where}: key", key, _KEYS)
-        base = values.get("base", {})
+        base = table(f"{where}: base", values.get("base", {}))
         methods, grids = {}, {}
-        for method, own in values.get("methods", {}).items():
+        for method, own in table(f"{where}: methods", values.get("methods", {})).items():
+            own = dict(table(f"{where}: methods.{method}", own))
             if "grid" in own:
-                grids[method] = own["grid"]
-            given = {"method": method, **base, **own}
-            given.pop("grid", None)
-            methods[method] = TrainConfig.from_dict(given, f"{where}: [methods.{method}]")
+                grids[method] = table(f"{where}: methods.{method}.grid", own.pop("grid"))
+            methods[method] = TrainConfig.from_dict({"method": method, **base, **own}, f"{where}: [methods.{method}]")
         tuning = Tuning.from_dict(values["tuning"], where) if "tuning" in values else None
-        return cls(name, methods, tuple(values.get("seeds", (0,))), tuning, grids)
+        seeds = values.get("seeds", [0])
+        if not isinstance(seeds, list):
+            raise TypeError(f"{where}: seeds={seeds!r} must be a list of numbers, such as [0, 1, 2]")
+        return cls(name, methods, tuple(seeds), tuning, grids)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values; `from_dict` takes them back."""

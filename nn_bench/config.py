@@ -17,6 +17,7 @@ from nn_bench.data import NAMES
 from nn_bench.methods import METHODS
 from nn_bench.models import MODELS
 
+LARGEST_SEED = 2**32 - 1  # an epoch's own seed is a multiple of it, and torch takes none from 2^64 on
 PRECISIONS = ("float32", "float64", "bfloat16", "float16")
 DEVICES = ("auto", "cpu", "cuda")
 _SET = ("lam", "radius", "axis", "groups", "event_ndim")  # arguments of regularizers that other settings decide
@@ -110,7 +111,7 @@ class TrainConfig:
     def __post_init__(self) -> None:
         for name, valid in _NAMES.items():
             value = getattr(self, name)
-            if value not in valid and not (name == "regularizer" and value is None):
+            if not (isinstance(value, str) and value in valid) and not (name == "regularizer" and value is None):
                 raise unknown_name(name, value, valid)
         for name in ("restart", "augment", "channels_last", "deterministic", "compile", "tracked"):
             if not isinstance(getattr(self, name), bool):
@@ -121,8 +122,9 @@ class TrainConfig:
                 raise TypeError(f"{name}={value!r} must be a table of the {owner}'s arguments")
             plain = {key: list(item) if isinstance(item, tuple) else item for key, item in value.items()}
             object.__setattr__(self, name, plain)  # as a file gives them back
-        for name, low in (("epochs", 1), ("batch_size", 1), ("checkpoint_every", 1), ("error_every", 0), ("seed", 0)):
+        for name, low in (("epochs", 1), ("batch_size", 1), ("checkpoint_every", 1), ("error_every", 0)):
             integer(name, getattr(self, name), low)
+        integer("seed", self.seed, 0, LARGEST_SEED)
         integer("retrain_from", self.retrain_from, 0, self.epochs - 1)
         for name in ("train_rows", "test_rows"):
             if getattr(self, name) is not None:
@@ -131,6 +133,8 @@ class TrainConfig:
             real(name, getattr(self, name), 0)
         real("label_smoothing", self.label_smoothing, 0, 1 - 1e-12)
         real("factor", self.factor, 0, 1, open_low=True)
+        if not isinstance(self.milestones, (list, tuple)):
+            raise TypeError(f"milestones={self.milestones!r} must be a list of epochs, such as [10, 15]")
         object.__setattr__(self, "milestones", tuple(integer("milestones", m, 1) for m in self.milestones))
         if any(b <= a for a, b in zip(self.milestones, self.milestones[1:], strict=False)):
             raise ValueError(f"milestones={list(self.milestones)} must increase")
@@ -181,7 +185,7 @@ class TrainConfig:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any], where: str = "config") -> Self:
-        """Return the config with these settings; raises ValueError for a setting that does not exist."""
+        """Return the config with these settings; raises TypeError or ValueError as the class does, naming `where`."""
         valid = [f.name for f in fields(cls)]
         for key in values:
             if key not in valid:
@@ -189,9 +193,10 @@ class TrainConfig:
         given = dict(values)
         if given.get("regularizer") == "none":
             given["regularizer"] = None
-        if isinstance(given.get("milestones"), list):
-            given["milestones"] = tuple(given["milestones"])
-        return cls(**given)
+        try:
+            return cls(**given)
+        except (TypeError, ValueError) as error:
+            raise type(error)(f"{where}: {error}") from error
 
     @classmethod
     def from_toml(cls, path: str | Path) -> Self:
@@ -219,6 +224,13 @@ class TrainConfig:
 def _toml(value: Any) -> str:
     """Return a plain value as TOML, which is JSON but for inf."""
     return repr(value) if isinstance(value, float) else json.dumps(value)
+
+
+def table(name: str, value: Any) -> dict[str, Any]:
+    """Return the value of a file if it is a table; raises TypeError for another one."""
+    if not isinstance(value, dict):
+        raise TypeError(f"{name}={value!r} must be a table")
+    return value
 
 
 def read_toml(path: str | Path) -> dict[str, Any]:

@@ -16,7 +16,7 @@ import pandas as pd
 
 from manifold_id.files import write_text
 from manifold_id.validation import integer, real, unknown_name
-from nn_bench.config import TrainConfig
+from nn_bench.config import LARGEST_SEED, TrainConfig, table
 from nn_bench.data import load_images
 from nn_bench.guard import NotFiniteError
 from nn_bench.images import Images
@@ -49,12 +49,13 @@ class Tuning:
     def __post_init__(self) -> None:
         for name in ("epochs", "train_rows", "held_out"):
             integer(f"tuning.{name}", getattr(self, name), 1)
-        integer("tuning.seed", self.seed, 0)
+        integer("tuning.seed", self.seed, 0, LARGEST_SEED)
         real("tuning.drop", self.drop, 0, 1)
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any], where: str) -> Tuning:
-        """Make one from a table of a TOML file; raises ValueError for an unknown or missing key."""
+    def from_dict(cls, values: Any, where: str) -> Tuning:
+        """Make one from a table of a TOML file; raises TypeError or ValueError, also for an unknown or missing key."""
+        table(f"{where}: tuning", values)
         names = [f.name for f in fields(cls)]
         for key in values:
             if key not in names:
@@ -104,11 +105,15 @@ def points(grid: Mapping[str, Iterable[float]]) -> list[dict[str, float]]:
 
 
 def check_grids(grids: Mapping[str, Mapping[str, list[float]]]) -> None:
-    """Raise ValueError for a grid of something else than lr and lam, or for grids of different sizes."""
+    """Raise TypeError or ValueError for a grid of something else than lists of lr and lam, or of different sizes."""
     for method, grid in grids.items():
-        for name in grid:
+        for name, values in grid.items():
             if name not in _TUNED:
                 raise unknown_name(f"[methods.{method}] grid", name, _TUNED)
+            if not isinstance(values, list) or not values:
+                raise TypeError(f"[methods.{method}] grid: {name}={values!r} must be a list of numbers")
+            for value in values:
+                real(f"[methods.{method}] grid: {name}", value, 0)
     sizes = {method: len(points(grid)) for method, grid in grids.items()}
     if len(set(sizes.values())) > 1:
         given = ", ".join(f"{method} {size}" for method, size in sizes.items())

@@ -152,13 +152,26 @@ def test_milestones_move_with_the_epochs():
         ("[methods.RMDAA]\n", "method='RMDAA' is not known"),
         ("seeds = [1, 1]\n[methods.RMDA]\n", "different numbers"),
         ("seeds = [1]\n", "at least one table"),
+        ("seeds = 3\n[methods.RMDA]\n", r"seeds=3 must be a list of numbers, such as \[0, 1, 2\]"),
+        ('seeds = ["a"]\n[methods.RMDA]\n', "seeds='a' must be an integer"),
+        ("seeds = [[1]]\n[methods.RMDA]\n", r"seeds=\[1\] must be an integer"),
+        (f"seeds = [{2**60}]\n[methods.RMDA]\n", "seeds=.* must be at most 4294967295"),
+        ("methods = 3\n", r"bad\.toml: methods=3 must be a table"),
+        ("[methods]\nRMDA = 3\n", r"bad\.toml: methods\.RMDA=3 must be a table"),
+        ("base = 3\n[methods.RMDA]\n", r"bad\.toml: base=3 must be a table"),
+        ("tuning = 3\n[methods.RMDA]\n", r"bad\.toml: tuning=3 must be a table"),
+        ("[methods.RMDA]\nmilestones = 5\n", r"\[methods\.RMDA\]: milestones=5 must be a list"),
+        ("[methods.RMDA]\ngrid = 3\n", r"methods\.RMDA\.grid=3 must be a table"),
+        ("[methods.RMDA]\ngrid = { lr = 3 }\n", r"\[methods\.RMDA\] grid: lr=3 must be a list of numbers"),
+        ("[methods.RMDA]\ngrid = { lr = [] }\n", r"\[methods\.RMDA\] grid: lr=\[\] must be a list of numbers"),
+        ("[methods.RMDA]\ngrid = { lr = ['a'] }\n", r"\[methods\.RMDA\] grid: lr='a' must be a real number"),
         ("seeds = [\n", r"bad\.toml: "),
     ],
 )
 def test_mistakes_in_a_file_are_named(tmp_path, text, message):
     path = tmp_path / "bad.toml"
     path.write_text(text)
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises((TypeError, ValueError), match=message):
         Comparison.from_toml(path)
 
 

@@ -14,6 +14,7 @@ from manifold_id.remote import DataFile, fetch, find
 from nn_bench.config import TrainConfig
 from nn_bench.data import SETS, _read_idx, load_images
 from nn_bench.images import augmented
+from nn_bench.methods import METHODS
 from nn_bench.models import MODELS, build_model
 
 torch.set_num_threads(1)
@@ -37,6 +38,17 @@ torch.set_num_threads(1)
         ({"by": "channel"}, ValueError, "by='channel' is not known"),
         ({"method": "ProxSTORM", "precision": "float16"}, ValueError, "use bfloat16"),
         ({"device": "tpu"}, ValueError, "device='tpu' is not known"),
+        ({"model": ["mlp"]}, ValueError, r"model=\['mlp'\] is not known"),
+        ({"milestones": 5}, TypeError, "milestones=5 must be a list of epochs"),
+        ({"milestones": [1.5]}, TypeError, "milestones=1.5 must be an integer"),
+        ({"seed": 2**60}, ValueError, "seed=1152921504606846976 must be at most 4294967295"),
+        ({"method": "SGD", "options": {"momentum": -1}}, ValueError, "momentum=-1 must be a finite number in"),
+        ({"method": "SGD", "options": {"weight_decay": "a"}}, TypeError, "weight_decay='a' must be a real number"),
+        ({"method": "SGD", "options": {"nesterov": 1}}, TypeError, "nesterov=1 must be True or False"),
+        ({"method": "SGD", "options": {"nesterov": True, "momentum": 0}}, ValueError, "nesterov=True needs momentum"),
+        ({"method": "RigL", "options": {"alpha": 2}}, ValueError, "alpha=2 must be"),
+        ({"method": "MagnitudePruning", "options": {"every": 0}}, ValueError, "every=0 must be at least 1"),
+        ({"method": "RMDA", "options": {"momentum": "a"}}, TypeError, "momentum='a' must be a real number"),
         ({"regularizer": "ElasticNet"}, ValueError, r"ElasticNet needs ridge: give regularizer_options"),
         ({"regularizer": "Box", "regularizer_options": {"lower": 0}}, ValueError, "Box needs upper"),
         ({"regularizer": "MCP", "regularizer_options": {"gama": 2}}, ValueError, "did you mean 'gamma'"),
@@ -58,6 +70,9 @@ def test_a_config_goes_through_json_and_toml(tmp_path):
     path = tmp_path / "a.toml"
     path.write_text("milestones = [2, 5]\n[options]\nmomentum = 0.1\n")
     assert TrainConfig.from_toml(path) == config
+    path.write_text("lr = -1\n")
+    with pytest.raises(ValueError, match=r"a\.toml: lr=-1 must be"):
+        TrainConfig.from_toml(path)
     path.write_text("epoch = 3\n")
     with pytest.raises(ValueError, match=r"a\.toml: setting='epoch' is not known: did you mean 'epochs'"):
         TrainConfig.from_toml(path)
@@ -86,6 +101,13 @@ def test_every_regularizer_has_a_config():
     needed = {"ElasticNet": {"ridge": 1e-3}, "Box": {"lower": -1, "upper": 1}}
     for name in set(regularizers.__all__) - {"Regularizer", "Unpenalized", "Zero"}:
         assert type(TrainConfig(regularizer=name, regularizer_options=needed.get(name, {})).psi()).__name__ == name
+
+
+@pytest.mark.parametrize("method", sorted(METHODS))
+def test_a_config_draws_no_random_numbers(method):
+    before = torch.get_rng_state()
+    TrainConfig(method=method)
+    assert torch.equal(torch.get_rng_state(), before)
 
 
 PARAMETERS = {

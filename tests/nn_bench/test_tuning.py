@@ -84,6 +84,7 @@ def test_a_method_takes_its_sparsest_point_of_those_nearly_as_accurate_as_the_be
         ("lam = [0.01, 0.5] }", "lamda = [0.01, 0.1] }", "grid='lamda' is not known: did you mean 'lam'"),
         ("grid = { lr = [0.01, 0.02, 0.05, 0.1] }", "", "SGD has none"),
         ("drop = 0.05", "", r"\[tuning\] lacks drop"),
+        ("drop = 0.05", f"drop = 0.05\nseed = {2**60}", "tuning.seed=.* must be at most"),
         ("drop = 0.05", "drop = 0.05\nrows = 1", "tuning='rows' is not known"),
         ("epochs = 2", "epochs = 0", "tuning.epochs=0"),
     ],
