@@ -141,8 +141,7 @@ class Comparison:
         """
         if self.tuning is None or not self.grids:
             raise ValueError(f"comparison={self.name!r} can't be tuned: give it a table [tuning] and grids")
-        self._check()
-        trials = search(self.methods, self.grids, self.tuning, out, progress)
+        trials = search(self.methods, self.grids, self.tuning, self._check(), out, progress)
         self.save(Path(out) / TUNED)
         return trials
 

@@ -17,7 +17,6 @@ import pandas as pd
 from manifold_id.files import write_text
 from manifold_id.validation import integer, real, unknown_name
 from nn_bench.config import LARGEST_SEED, TrainConfig, table
-from nn_bench.data import load_images
 from nn_bench.guard import NotFiniteError
 from nn_bench.images import Images
 from nn_bench.training import train
@@ -124,15 +123,17 @@ def search(
     methods: Mapping[str, TrainConfig],
     grids: Mapping[str, Mapping[str, list[float]]],
     tuning: Tuning,
+    images: Mapping[str, Images],
     out: str | os.PathLike[str],
     progress: bool = False,
 ) -> pd.DataFrame:
     """Train every point of every grid and return the trials, one row each; they are also written to out/trials.csv.
 
-    A trial whose folder in `out` is complete is read, so that a stopped search goes on.
+    `images` holds the sets that the methods' configs name. A trial whose folder in `out` is complete is read, so that a
+    stopped search goes on.
     """
     folder, rows = Path(out), []
-    images = {name: tuning.split(load_images(name)) for name in {config.data for config in methods.values()}}
+    parts = {name: tuning.split(whole) for name, whole in images.items()}
     shared: dict[str, Any] = {"seed": tuning.seed, "tracked": False}
     shared |= {"train_rows": tuning.train_rows, "test_rows": tuning.held_out}  # so that a trial tells its rows
     for method, grid in grids.items():
@@ -140,7 +141,7 @@ def search(
             config = methods[method].shortened(tuning.epochs).changed(**shared, **point)
             place = folder / "-".join([method, *(f"{name}{value:g}" for name, value in point.items())])
             try:
-                done = train(config, place, images=images[config.data], progress=progress)
+                done = train(config, place, images=parts[config.data], progress=progress)
                 reached = done.accuracy, done.group_sparsity
             except NotFiniteError:
                 reached = 0.0, 0.0

@@ -1,11 +1,15 @@
 """The search for learning rate and lambda: equal budgets, images that the report never sees, the rule of choice."""
 
+import dataclasses
+
 import click.testing
 import pandas as pd
 import pytest
 import torch
 from small_networks import images
 
+import nn_bench.compare
+import nn_bench.training
 from manifold_id.cli import main
 from nn_bench import commands
 from nn_bench.compare import Comparison
@@ -54,6 +58,18 @@ def test_the_command_tries_every_point_once_and_goes_on(tmp_path):
     (tmp_path / "trials" / "report.html").unlink()
     assert click.testing.CliRunner().invoke(main, ["report", str(tmp_path / "trials")]).output == done.output
     assert (tmp_path / "trials" / "report.html").read_text() == page
+
+
+def test_images_are_loaded_once(tmp_path, monkeypatch):
+    small = dataclasses.replace(images(rows=400), name="digits")
+    loaded = []
+    for place in (nn_bench.compare, nn_bench.training):
+        monkeypatch.setattr(place, "load_images", lambda name: loaded.append(name) or small)
+    plan = SPEC.replace("lr = [0.05, 0.1], lam = [0.01, 0.5]", "lr = [0.05]").replace(
+        "[0.01, 0.02, 0.05, 0.1]", "[0.1]"
+    )
+    assert len(comparison(tmp_path, plan).search(tmp_path / "trials")) == 2
+    assert loaded == ["digits"]
 
 
 def test_the_test_images_are_not_seen():

@@ -11,6 +11,7 @@ from small_networks import config, images
 
 import nn_bench.checkpoint
 from nn_bench.compare import Comparison
+from nn_bench.data import load_images
 from nn_bench.result import load_result
 from nn_bench.training import train
 from nn_bench.tuning import Tuning, search
@@ -114,16 +115,18 @@ def test_settings_that_do_not_fit_are_said_before_the_first_run(tmp_path, second
 def test_a_trial_that_diverges_counts_as_wrong_and_the_others_go_on(tmp_path):
     grids = {"SGD": {"lr": [1e38, 0.05]}}
     tuning = Tuning(epochs=2, train_rows=64, held_out=32, drop=0.1)
-    table = search({"SGD": digits(method="SGD", regularizer=None, lam=0.0)}, grids, tuning, tmp_path)
+    methods = {"SGD": digits(method="SGD", regularizer=None, lam=0.0)}
+    table = search(methods, grids, tuning, {"digits": load_images("digits")}, tmp_path)
     assert table["accuracy"][0] == 0 and table["accuracy"][1] > 0
 
 
 def test_trials_on_other_rows_are_not_taken_for_these(tmp_path):
     grids = {"SGD": {"lr": [0.05]}}
     methods = {"SGD": digits(method="SGD", regularizer=None, lam=0.0)}
-    search(methods, grids, Tuning(epochs=2, train_rows=64, held_out=32, drop=0.1), tmp_path)
+    data = {"digits": load_images("digits")}
+    search(methods, grids, Tuning(epochs=2, train_rows=64, held_out=32, drop=0.1), data, tmp_path)
     with pytest.raises(ValueError, match="holds a run of another config"):
-        search(methods, grids, Tuning(epochs=2, train_rows=96, held_out=32, drop=0.1), tmp_path)
+        search(methods, grids, Tuning(epochs=2, train_rows=96, held_out=32, drop=0.1), data, tmp_path)
 
 
 def test_the_structure_followed_in_retraining_is_that_of_the_weights():
