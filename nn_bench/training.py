@@ -190,7 +190,9 @@ class _Trainer:
         guard = Guard(names, parameters, gradients=not self.scaler.is_enabled())
         last = config.epochs if stop_after is None else min(stop_after, config.epochs)
         steps = config.epochs * self.epoch_steps
+        name = f"{config.method}-{config.seed}" if self.folder is None else self.folder.name
         with Bar(steps, progress and self.run.leads) as bar, closing(self.log):
+            bar.label(name)
             bar.skip(self.epoch * self.epoch_steps)
             while self.epoch < last:
                 start = time.perf_counter()
@@ -203,7 +205,8 @@ class _Trainer:
                 self.log.add(row, self.folder)
                 if self.epoch % config.checkpoint_every == 0 or self.epoch == config.epochs:
                     self._save()
-                bar.label(f"epoch {self.epoch}: accuracy {row['accuracy']:.3f}, groups off {row['group_sparsity']:.3f}")
+                done = f"accuracy {row['accuracy']:.3f}, groups off {row['group_sparsity']:.3f}"
+                bar.label(f"{name}, epoch {self.epoch}: {done}")
         return finish(
             config, self.folder, self.run, self.model, self.images, self.optimizer, self.tracker, self.log, self.epoch,
             self.epoch_steps, self.seconds,

@@ -12,6 +12,7 @@ from small_networks import config, images
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import nn
 
+import nn_bench.training
 from manifold_id.regularizers import GroupLasso
 from nn_bench.checkpoint import load_checkpoint, load_weights, save_weights, weights_of
 from nn_bench.guard import Guard, NotFiniteError
@@ -194,6 +195,15 @@ def test_regularizers_with_options_train(name, options):
     if name == "Box":
         weight = next(p.detach() for p in result.model.parameters() if p.ndim > 1)
         assert (float(weight.min()), float(weight.max())) == (0.0, pytest.approx(0.02))
+
+
+def test_the_progress_bar_names_the_run(tmp_path, monkeypatch):
+    labels = []
+    monkeypatch.setattr(nn_bench.training.Bar, "label", lambda self, text: labels.append(text))
+    train(config(model="logistic", epochs=1, seed=3), images=images())
+    train(config(model="logistic", epochs=1), tmp_path / "dense-3", images=images())
+    assert [text.partition(",")[0] for text in labels[::2]] == ["RMDA-3", "dense-3"]
+    assert labels[1].startswith("RMDA-3, epoch 1: accuracy")
 
 
 def test_seeds_repeat_and_differ():
