@@ -28,10 +28,38 @@ def test_a_damaged_checkpoint_is_named(tmp_path, spoil):
     train(config(), tmp_path, images=images(), stop_after=2)
     (state,) = tmp_path.glob("checkpoint-*/state.pt")
     state.write_bytes(spoil(state.read_bytes()))
-    with pytest.raises(ValueError, match=r"checkpoint-000002 is damaged .*: remove it to train again"):
+    with pytest.raises(ValueError, match=r"checkpoint-000002 is damaged \(state.pt is not what.*: remove it to train"):
+        train(config(), tmp_path, images=images())
+    (state.parent / "SHA256SUMS").unlink()  # as in checkpoints of before there were sums
+    with pytest.raises(ValueError, match=r"checkpoint-000002 is damaged \(\w+\): remove it to train again"):
         train(config(), tmp_path, images=images())
     shutil.rmtree(state.parent)
     assert train(config(), tmp_path, images=images()).facts["epochs"] == 4
+
+
+def flip_a_bit(path):
+    """Change one number of a file's tensors: the file can still be read."""
+    content = bytearray(path.read_bytes())
+    place = len(content) // 2
+    content[place] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("name", ["weights.safetensors", "state.pt"])
+def test_a_bit_flip_in_a_checkpoint_is_named(tmp_path, name):
+    train(config(), tmp_path, images=images(), stop_after=2)
+    flip_a_bit(tmp_path / "checkpoint-000002" / name)
+    with pytest.raises(
+        ValueError, match=rf"checkpoint-000002 is damaged \({name} is not what was written\): remove it"
+    ):
+        train(config(), tmp_path, images=images())
+
+
+def test_a_bit_flip_in_the_final_weights_is_named(tmp_path):
+    train(config(epochs=1), tmp_path, images=images())
+    flip_a_bit(tmp_path / "weights.safetensors")
+    with pytest.raises(ValueError, match=r"weights\.safetensors is damaged \(it is not what was written\): remove"):
+        train(config(epochs=1), tmp_path, images=images())
 
 
 @pytest.mark.parametrize(("name", "text"), [("result.json", "{"), ("result.json", "{}"), ("log.csv", "")])
@@ -79,9 +107,10 @@ def test_folders_of_before_a_setting_was_added_are_recognized(tmp_path):
     state = torch.load(path, weights_only=True)
     del state["config"]["regularizer_options"]
     torch.save(state, path)
+    (path.parent / "SHA256SUMS").unlink()
     finished = train(config(), tmp_path, images=images())
     stored = json.loads((tmp_path / "result.json").read_text())
-    del stored["config"]["regularizer_options"]
+    del stored["config"]["regularizer_options"], stored["weights_sha256"]
     (tmp_path / "result.json").write_text(json.dumps(stored))
     assert train(config(), tmp_path, images=images()).facts == json.loads(json.dumps(finished.facts))
 
