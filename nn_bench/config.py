@@ -200,7 +200,7 @@ class TrainConfig:
 
     @classmethod
     def from_toml(cls, path: str | Path) -> Self:
-        """Read a TOML file whose keys are the parameters, with a table [options].
+        """Read a TOML file whose keys are the parameters, with tables [options] and [regularizer_options].
 
         Raises
         ------
