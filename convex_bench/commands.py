@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from convex_bench.problem_options import problem_of, problem_options
+from manifold_id.cli import report as report  # its entry point is here
 
 if TYPE_CHECKING:
     from convex_bench.results import Results
@@ -59,13 +60,14 @@ def study(
     _show(results, again=force)
 
 
-@click.command()
-@click.argument("folder", metavar="DIR", type=click.Path())
-def report(folder: str) -> None:
-    """Write the report of a results folder anew."""
+def write_report_again(folder: Path) -> bool:
+    """Write and show the report of a study's folder; return False for a folder of something else."""
     from convex_bench.results import Results
 
+    if not (folder / "study.json").is_file():
+        return False
     _show(Results.load(folder), again=True)
+    return True
 
 
 @click.command()

@@ -6,7 +6,9 @@ import os
 import sys
 import traceback
 import warnings
+from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
 from typing import Any, NoReturn
 
 import click
@@ -15,6 +17,7 @@ from manifold_id import __version__
 from manifold_id.validation import unknown_name
 
 ENTRY_POINTS = "manifold_id.commands"
+WRITE_AGAIN = "write_report_again"  # function (folder) -> whether it is one of its own, of a module of commands
 DEBUG = "MANIFOLD_ID_DEBUG"
 _PACKAGES = ("manifold_id", "convex_bench", "nn_bench")
 
@@ -64,6 +67,23 @@ class CommandGroup(click.Group):
 @click.version_option(__version__, prog_name="manifold-id")
 def main() -> None:
     """Manifold identification: which algorithms find the structure of the solution, when, and why."""
+
+
+@click.command()
+@click.argument("folder", metavar="DIR", type=click.Path())
+def report(folder: str) -> None:
+    """Write the report of a results folder anew.
+
+    DIR is the --out folder of a finished study, train, compare or tune.
+    """
+    place = Path(folder).expanduser()
+    for name in sorted({point.value.partition(":")[0] for point in entry_points(group=ENTRY_POINTS)}):
+        write_again = getattr(import_module(name), WRITE_AGAIN, None)
+        if write_again is not None and write_again(place):
+            return
+    raise FileNotFoundError(
+        f"{folder!r} is no results folder: name the --out folder of a study, train, compare or tune"
+    )
 
 
 def _load(point: EntryPoint) -> click.Command:

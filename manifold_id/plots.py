@@ -38,6 +38,11 @@ def _marks(i: int, points: int) -> dict[str, Any]:
     return {"marker": MARKERS[i % len(MARKERS)], "markersize": 4.5, "markevery": (i * every // 4 % every, every)}
 
 
+def _titled(title: str, curves: pd.DataFrame) -> str:
+    """Return a title that says what lines and bands are, where there are several seeds."""
+    return f"{title} ({BAND})" if curves["seed"].nunique() > 1 else title
+
+
 def _axes(title: str, xlabel: str, ylabels: tuple[str, ...]) -> tuple[Figure, list[Axes]]:
     figure = Figure(figsize=(SIZE[0], SIZE[1] + 2.2 * (len(ylabels) - 1)), layout="constrained")
     axes = list(np.atleast_1d(figure.subplots(len(ylabels), 1, sharex=True)))
@@ -110,7 +115,7 @@ def _draw(ax: Axes, curves: pd.DataFrame, column: str, clock: str = "step") -> N
 
 def active_atoms(curves: pd.DataFrame, certified: int, atoms: int, noun: str = "groups") -> Figure:
     """Return the number of active atoms (column `active`) against the step, the certified number as a line."""
-    figure, (ax,) = _axes(f"Active {noun} ({BAND})", "step", (f"active {noun} of {atoms}",))
+    figure, (ax,) = _axes(_titled(f"Active {noun}", curves), "step", (f"active {noun} of {atoms}",))
     ax.axhline(certified, color="#444444", linewidth=1.0, label=f"certified: {certified}", zorder=1)
     _draw(ax, curves, "active")
     _log(ax, "x")
@@ -123,7 +128,7 @@ def active_atoms(curves: pd.DataFrame, certified: int, atoms: int, noun: str = "
 def precision_recall(curves: pd.DataFrame) -> Figure:
     """Return precision and recall of the active set (columns `precision`, `recall`) against the step."""
     columns = ("precision", "recall")
-    figure, axes = _axes(f"Precision and recall of the active set ({BAND})", "step", columns)
+    figure, axes = _axes(_titled("Precision and recall of the active set", curves), "step", columns)
     for ax, column in zip(axes, columns, strict=True):
         _draw(ax, curves, column)
         _log(ax, "x")
@@ -134,7 +139,7 @@ def precision_recall(curves: pd.DataFrame) -> Figure:
 
 def share(curves: pd.DataFrame, column: str, title: str, ylabel: str) -> Figure:
     """Return a column of shares in [0, 1], such as the share of wrong steps in windows that end at `step`."""
-    figure, (ax,) = _axes(f"{title} ({BAND})", "step", (ylabel,))
+    figure, (ax,) = _axes(_titled(title, curves), "step", (ylabel,))
     _draw(ax, curves, column)
     _log(ax, "x")
     _shares(ax)
@@ -150,14 +155,14 @@ def by_epoch(
     scale: Literal["linear", "share", "count"] = "linear",
 ) -> Figure:
     """Return a column of network runs against the column `epoch`; shares from 0 to 1, counts from 0 to thousands."""
-    figure, (ax,) = _axes(f"{title} ({BAND})", "epoch", (ylabel,))
+    figure, (ax,) = _axes(_titled(title, curves), "epoch", (ylabel,))
     _draw(ax, curves, column, "epoch")
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     if scale == "share":
         _shares(ax)
     elif scale == "count":  # from none to thousands
         ax.set_yscale("symlog", linthresh=1)
-        ax.set_ylim(bottom=0)
+        ax.set_ylim(0, max(ax.get_ylim()[1], 1))
     _legend(figure, ax)
     return figure
 
@@ -212,7 +217,7 @@ def decay(curves: pd.DataFrame, column: str, title: str, ylabel: str, level: tup
 
     `level` = (label, height) adds a line to compare with, such as the margin beside an error.
     """
-    figure, (ax,) = _axes(f"{title} ({BAND})", "step", (ylabel,))
+    figure, (ax,) = _axes(_titled(title, curves), "step", (ylabel,))
     if level is not None:
         ax.axhline(level[1], color="#444444", linewidth=1.0, label=level[0], zorder=1)
     _draw(ax, curves.assign(**{column: curves[column].clip(lower=1e-16)}), column)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import pickle
@@ -17,9 +18,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from manifold_id.files import write_atomic, write_text
+from manifold_id.files import PART, write_atomic, write_text
 
 PREFIX = "checkpoint-"
+WEIGHTS, STATE = "weights.safetensors", "state.pt"
+SUMS = "SHA256SUMS"  # of a checkpoint's files, as `sha256sum -c` reads it: neither format notices a bit that flipped
 
 
 def weights_of(model: nn.Module) -> dict[str, Tensor]:
@@ -68,6 +71,21 @@ def load_weights(model: nn.Module, path: Path) -> None:
     model.load_state_dict(stored, strict=False)
 
 
+def sha256(path: Path) -> str:
+    """Return the SHA-256 of a file's content, 64 hex digits."""
+    with open(path, "rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def remove_parts(folder: Path) -> None:
+    """Remove what a killed process left half written; the caller keeps other processes from writing in the folder."""
+    for part in folder.glob(f"{PART}*"):
+        if part.is_dir():
+            shutil.rmtree(part, ignore_errors=True)
+        else:
+            part.unlink(missing_ok=True)
+
+
 def save_checkpoint(folder: Path, epoch: int, model: nn.Module, state: dict[str, Any]) -> None:
     """Write checkpoint `epoch` into the folder and remove the older ones once it is whole.
 
@@ -77,11 +95,12 @@ def save_checkpoint(folder: Path, epoch: int, model: nn.Module, state: dict[str,
         If it can't be written; the one before stays as it is.
     """
     target = folder / f"{PREFIX}{epoch:06d}"
-    part = Path(tempfile.mkdtemp(dir=folder, prefix=".part-"))
+    part = Path(tempfile.mkdtemp(dir=folder, prefix=PART))
     try:
         with _writing(target):
-            save_file(weights_of(model), part / "weights.safetensors")
-            torch.save(state, part / "state.pt")
+            save_file(weights_of(model), part / WEIGHTS)
+            torch.save(state, part / STATE)
+        write_text(part / SUMS, "".join(f"{sha256(part / name)}  {name}\n" for name in (WEIGHTS, STATE)))
         for file in part.iterdir():
             with open(file, "rb") as stream:
                 os.fsync(stream.fileno())
@@ -105,9 +124,14 @@ def load_checkpoint(folder: Path, model: nn.Module) -> dict[str, Any] | None:
     found = sorted(folder.glob(f"{PREFIX}*"))
     if not found:
         return None
-    load_weights(model, found[-1] / "weights.safetensors")
+    sums = found[-1] / SUMS
+    stored = sums.read_text(encoding="utf-8", errors="replace") if sums.exists() else None  # of before there were sums
+    for name in (WEIGHTS, STATE):
+        if stored is not None and f"{sha256(found[-1] / name)}  {name}\n" not in stored:
+            raise ValueError(f"{found[-1]} is damaged ({name} is not what was written): remove it to train again")
+    load_weights(model, found[-1] / WEIGHTS)
     try:
-        state: dict[str, Any] = torch.load(found[-1] / "state.pt", weights_only=True, map_location="cpu")
+        state: dict[str, Any] = torch.load(found[-1] / STATE, weights_only=True, map_location="cpu")
     except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
         # the text of torch's own error advises to unpickle the file all the same
         raise ValueError(f"{found[-1]} is damaged ({type(error).__name__}): remove it to train again") from None

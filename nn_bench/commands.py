@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from nn_bench.compare import Comparison, ComparisonResult
+    from nn_bench.result import TrainResult
 
 
 @click.command()
 @click.argument("config", required=False, type=click.Path())
 @click.option("--out", type=click.Path(), help="Folder of the run.  [default: results/train-NAME]")
-@click.option("--epochs", type=click.IntRange(min=1), help="Epochs, instead of the file's.")
+@click.option("--epochs", type=click.IntRange(min=1), help="Epochs, instead of the file's; milestones move along.")
 @click.option("--seed", type=click.IntRange(min=0), help="Seed, instead of the file's.")
 @click.option("--device", help="auto, cpu or cuda.")
 @click.option("--precision", help="float32, float64, bfloat16 or float16.")
@@ -34,7 +40,6 @@ def train(
 
     from nn_bench.compare import Comparison
     from nn_bench.config import TrainConfig
-    from nn_bench.report import write_run_report
     from nn_bench.training import train as run
 
     if threads is not None:
@@ -42,22 +47,14 @@ def train(
     settings = (
         Comparison.from_toml("lenet5-digits").methods["RMDA"] if config is None else TrainConfig.from_toml(config)
     )
-    given = {"epochs": epochs, "seed": seed, "device": device, "precision": precision}
+    if epochs is not None:
+        settings = settings.shortened(epochs)
+    given = {"seed": seed, "device": device, "precision": precision}
     settings = settings.changed(**{k: v for k, v in given.items() if v is not None})
     stem = "digits" if config is None else Path(config).stem
     result = run(settings, out or Path("results") / f"train-{stem}", progress=True)
-    if not result.leads:
-        return
-    facts = result.facts
-    click.echo(f"accuracy           {facts['accuracy']:.4f}   (at the proximal point {facts['prox_accuracy']:.4f})")
-    click.echo(f"group sparsity     {facts['group_sparsity']:.4f}   (proximal: {facts['prox_group_sparsity']:.4f})")
-    click.echo(f"zeros              {facts['sparsity']:.4f}   (proximal: {facts['prox_sparsity']:.4f})")
-    if facts["stabilized_at"] is not None:
-        click.echo(
-            f"last change        step {facts['stabilized_at']} of {facts['steps']}   (proximal point: step "
-            f"{facts['prox_stabilized_at']})"
-        )
-    click.echo(f"report: {write_run_report(result)}")
+    if result.leads:
+        _show_run(result)
 
 
 @click.command()
@@ -78,7 +75,6 @@ def compare(
     import torch
 
     from nn_bench.compare import Comparison
-    from nn_bench.report import comparison_table, write_comparison_report
 
     if threads is not None:
         torch.set_num_threads(threads)
@@ -86,12 +82,7 @@ def compare(
     settings: dict[str, Any] = {} if device is None else {"device": device}
     comparison = comparison.changed(seeds=seeds, epochs=epochs, **settings)
     folder = Path(out or Path("results") / f"compare-{comparison.name}")
-    result = comparison.run(folder, progress=True)
-    table = comparison_table(result)
-    widths = [max(len(str(cell)) for cell in column) for column in zip(table.columns, *table.rows, strict=True)]
-    for row in (table.columns, *table.rows):
-        click.echo("  ".join(str(cell).ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
-    click.echo(f"report: {write_comparison_report(result)}")
+    _show_comparison(comparison.run(folder, progress=True))
 
 
 @click.command()
@@ -107,19 +98,12 @@ def tune(spec: str, out: str | None, threads: int | None) -> None:
     import torch
 
     from nn_bench.compare import Comparison
-    from nn_bench.report import write_tuning_report
-    from nn_bench.tuning import chosen
 
     if threads is not None:
         torch.set_num_threads(threads)
     comparison = Comparison.from_toml(spec)
     folder = Path(out or Path("results") / f"tune-{comparison.name}")
-    trials = comparison.search(folder, progress=True)
-    assert comparison.tuning is not None
-    click.echo(comparison.tuned_by())
-    click.echo(chosen(trials, comparison.tuning.drop).to_string(index=False))
-    click.echo(f"all {len(trials)} trials: {folder / 'trials.csv'}")
-    click.echo(f"report: {write_tuning_report(comparison, trials, folder)}")
+    _show_tuning(comparison, comparison.search(folder, progress=True), folder)
 
 
 @click.command()
@@ -151,3 +135,60 @@ def compress(run: str, out: str | None) -> None:
     path = Path(out or Path(run) / "compressed.safetensors")
     save_weights(small, path)
     click.echo(f"weights: {path}")
+
+
+def write_report_again(folder: Path) -> bool:
+    """Write and show the report of a run's, comparison's or search's folder; return False for one of something else."""
+    if not any((folder / name).is_file() for name in ("config.json", "comparison.json", "tuning.json")):
+        return False
+    import pandas as pd
+
+    from nn_bench.compare import COMPARED, TUNED, Comparison, ComparisonResult
+    from nn_bench.result import load_result
+
+    if (folder / COMPARED).is_file():
+        _show_comparison(ComparisonResult.load(folder))
+    elif (folder / TUNED).is_file():
+        _show_tuning(Comparison.load(folder / TUNED), pd.read_csv(folder / "trials.csv"), folder)
+    else:
+        result = load_result(folder)
+        if result is None:
+            raise ValueError(f"{str(folder)!r} holds no finished run: give the command that made it again")
+        _show_run(result)
+    return True
+
+
+def _show_run(result: TrainResult) -> None:
+    from nn_bench.report import write_run_report
+
+    facts = result.facts
+    click.echo(f"accuracy           {facts['accuracy']:.4f}   (at the proximal point {facts['prox_accuracy']:.4f})")
+    click.echo(f"group sparsity     {facts['group_sparsity']:.4f}   (proximal: {facts['prox_group_sparsity']:.4f})")
+    click.echo(f"zeros              {facts['sparsity']:.4f}   (proximal: {facts['prox_sparsity']:.4f})")
+    if facts["stabilized_at"] is not None:
+        click.echo(
+            f"last change        step {facts['stabilized_at']} of {facts['steps']}   (proximal point: step "
+            f"{facts['prox_stabilized_at']})"
+        )
+    click.echo(f"report: {write_run_report(result)}")
+
+
+def _show_comparison(result: ComparisonResult) -> None:
+    from nn_bench.report import comparison_table, write_comparison_report
+
+    table = comparison_table(result)
+    widths = [max(len(str(cell)) for cell in column) for column in zip(table.columns, *table.rows, strict=True)]
+    for row in (table.columns, *table.rows):
+        click.echo("  ".join(str(cell).ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    click.echo(f"report: {write_comparison_report(result)}")
+
+
+def _show_tuning(comparison: Comparison, trials: pd.DataFrame, folder: Path) -> None:
+    from nn_bench.report import write_tuning_report
+    from nn_bench.tuning import chosen
+
+    assert comparison.tuning is not None
+    click.echo(comparison.tuned_by())
+    click.echo(chosen(trials, comparison.tuning.drop).to_string(index=False))
+    click.echo(f"all {len(trials)} trials: {folder / 'trials.csv'}")
+    click.echo(f"report: {write_tuning_report(comparison, trials, folder)}")

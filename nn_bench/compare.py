@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +12,17 @@ import pandas as pd
 
 from manifold_id.validation import integer, unknown_name
 from nn_bench.agreement import Agreement, agreements
-from nn_bench.config import TrainConfig, read_toml
+from nn_bench.checkpoint import write_json
+from nn_bench.config import LARGEST_SEED, TrainConfig, read_toml, table
 from nn_bench.data import load_images
 from nn_bench.images import Images
 from nn_bench.planted import PLANTED
-from nn_bench.result import TrainResult
+from nn_bench.result import TrainResult, load_result
 from nn_bench.training import check, train
 from nn_bench.tuning import Tuning, check_grids, points, search
 
 CONFIGS = Path(__file__).parent / "configs"
+COMPARED, TUNED = "comparison.json", "tuning.json"  # what a finished folder is of
 _KEYS = ("base", "methods", "seeds", "tuning")
 
 
@@ -43,10 +46,10 @@ class Comparison:
             raise ValueError(f"{self.name}: with [tuning] every method needs a grid: {missing} has none")
         if not self.methods:
             raise ValueError("methods={} is empty: give at least one table [methods.NAME]")
+        for seed in self.seeds:
+            integer("seeds", seed, 0, LARGEST_SEED)
         if not self.seeds or len(set(self.seeds)) < len(self.seeds):
             raise ValueError(f"seeds={list(self.seeds)} must be different numbers, at least one")
-        for seed in self.seeds:
-            integer("seeds", seed, 0)
 
     @classmethod
     def from_toml(cls, source: str | Path) -> Comparison:
@@ -58,7 +61,7 @@ class Comparison:
 
         Raises
         ------
-        ValueError
+        TypeError, ValueError
             For an unknown name, key or value; the file is named.
         FileNotFoundError
             If there is no such file.
@@ -68,19 +71,49 @@ class Comparison:
             if str(source) not in builtin_names():
                 raise unknown_name("comparison", str(source), builtin_names())
             path = CONFIGS / f"{source}.toml"
-        values = read_toml(path)
+        return cls.from_dict(read_toml(path), path.stem, str(path))
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any], name: str, where: str) -> Comparison:
+        """Return the comparison of these values, those of a file; raises TypeError or ValueError as `from_toml`."""
         for key in values:
             if key not in _KEYS:
-                raise unknown_name(f"{path}: key", key, _KEYS)
-        base = values.get("base", {})
+                raise unknown_name(f"{where}: key", key, _KEYS)
+        base = table(f"{where}: base", values.get("base", {}))
         methods, grids = {}, {}
-        for name, own in values.get("methods", {}).items():
+        for method, own in table(f"{where}: methods", values.get("methods", {})).items():
+            own = dict(table(f"{where}: methods.{method}", own))
             if "grid" in own:
-                grids[name] = own.pop("grid")
-            given = {"method": name, **base, **own}
-            methods[name] = TrainConfig.from_dict(given, f"{path}: [methods.{name}]")
-        tuning = Tuning.from_dict(values["tuning"], str(path)) if "tuning" in values else None
-        return cls(path.stem, methods, tuple(values.get("seeds", (0,))), tuning, grids)
+                grids[method] = table(f"{where}: methods.{method}.grid", own.pop("grid"))
+            methods[method] = TrainConfig.from_dict({"method": method, **base, **own}, f"{where}: [methods.{method}]")
+        tuning = Tuning.from_dict(values["tuning"], where) if "tuning" in values else None
+        seeds = values.get("seeds", [0])
+        if not isinstance(seeds, list):
+            raise TypeError(f"{where}: seeds={seeds!r} must be a list of numbers, such as [0, 1, 2]")
+        return cls(name, methods, tuple(seeds), tuning, grids)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values; `from_dict` takes them back."""
+        methods = {name: config.to_dict() for name, config in self.methods.items()}
+        for name, grid in self.grids.items():
+            methods[name]["grid"] = grid
+        values = {"seeds": list(self.seeds), "methods": methods}
+        return values if self.tuning is None else values | {"tuning": asdict(self.tuning)}
+
+    def save(self, path: Path) -> None:
+        """Write name and values to a JSON file."""
+        write_json(path, {"name": self.name, "comparison": self.to_dict()})
+
+    @classmethod
+    def load(cls, path: Path) -> Comparison:
+        """Read what `save` wrote; raises ValueError if it is damaged."""
+        try:
+            stored = json.loads(path.read_text(encoding="utf-8"))
+            return cls.from_dict(stored["comparison"], stored["name"], str(path))
+        except (json.JSONDecodeError, KeyError, TypeError, AttributeError, UnicodeDecodeError) as error:
+            raise ValueError(
+                f"{path} is damaged ({type(error).__name__}): give the command that made it again"
+            ) from None
 
     def changed(self, seeds: int | None = None, epochs: int | None = None, **settings: Any) -> Comparison:
         """Return the comparison with the first `seeds` seeds, another length, or other settings for all methods.
@@ -108,8 +141,9 @@ class Comparison:
         """
         if self.tuning is None or not self.grids:
             raise ValueError(f"comparison={self.name!r} can't be tuned: give it a table [tuning] and grids")
-        self._check()
-        return search(self.methods, self.grids, self.tuning, out, progress)
+        trials = search(self.methods, self.grids, self.tuning, self._check(), out, progress)
+        self.save(Path(out) / TUNED)
+        return trials
 
     def _check(self) -> dict[str, Images]:
         """Return the images by name, after building every method's run once, so that no error comes late."""
@@ -139,6 +173,7 @@ class Comparison:
             for name, config in self.methods.items():
                 own = config.changed(seed=seed)
                 runs[name, seed] = train(own, folder / f"{name}-{seed}", images=images[own.data], progress=progress)
+        self.save(folder / COMPARED)
         return ComparisonResult(self, folder, runs)
 
 
@@ -149,6 +184,21 @@ class ComparisonResult:
     comparison: Comparison
     folder: Path
     runs: dict[tuple[str, int], TrainResult]
+
+    @classmethod
+    def load(cls, folder: Path) -> ComparisonResult:
+        """Read the folder of a finished comparison; raises ValueError where a run is not there or damaged."""
+        comparison = Comparison.load(folder / COMPARED)
+        images = {name: load_images(name) for name in {config.data for config in comparison.methods.values()}}
+        runs = {}
+        for seed in comparison.seeds:
+            for name, config in comparison.methods.items():
+                place = folder / f"{name}-{seed}"
+                run = load_result(place, config.changed(seed=seed), images[config.data])
+                if run is None:
+                    raise ValueError(f"{str(place)!r} holds no finished run: give the command that made it again")
+                runs[name, seed] = run
+        return cls(comparison, folder, runs)
 
     def frame(self) -> pd.DataFrame:
         """Return one row a run: method, seed, accuracy, sparsities, last change, flicker (of the last tenth).

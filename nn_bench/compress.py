@@ -7,6 +7,7 @@ import itertools
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -20,11 +21,13 @@ def compress(model: nn.Module) -> nn.Module:
     """Return a smaller copy of a network whose outputs equal the model's.
 
     Between two neighbouring layers with weights an inner channel or unit is removed if the later layer ignores it (its
-    input weights are all zero), or if it is always zero: its own weights and bias are zero and nothing after it, such
-    as a batch normalization, makes it another constant. One channel is kept where all could go.
+    input weights are all zero), or if it is a constant: its own weights are all zero, or the scale of the batch
+    normalization after it. What a constant other than zero adds to the later layer goes into that layer's bias, exact
+    to rounding; it stays where there is no bias, or where the borders see less of it: before a convolution with
+    padding, and around average pooling with padding. One channel is kept where all could go.
 
-    Neighbours are layers that follow each other in an nn.Sequential, with nothing but batch normalization (as in
-    evaluation mode), activations with value 0 at 0, pooling, dropout and Flatten between them: all of LeNet-5, MLP and
+    Neighbours are layers that follow each other in an nn.Sequential, with nothing but batch normalization and dropout
+    (as in evaluation mode), activations with value 0 at 0, pooling and Flatten between them: all of LeNet-5, MLP and
     VGG, the inside of each residual block, and the feed-forward part of a transformer layer. What several branches
     share, such as the channels that the residual blocks add to, keeps its size, and so do inputs and outputs.
 
@@ -68,7 +71,7 @@ def load_compressed(model: nn.Module, path: Path) -> nn.Module:
         if isinstance(layer, (nn.Linear, nn.Conv2d)):
             for side, axis in (("out", 0), ("in", 1)):
                 _rename(layer, side, layer.weight.shape[axis])
-        elif isinstance(layer, (nn.BatchNorm1d, nn.BatchNorm2d)):
+        elif isinstance(layer, _NORMS):
             layer.num_features = len(layer.weight)
     return model
 
@@ -76,8 +79,9 @@ def load_compressed(model: nn.Module, path: Path) -> nn.Module:
 def _chains(module: nn.Module) -> Iterator[list[nn.Module]]:
     """Yield the runs of layers, each fed by the one before it alone."""
     if isinstance(module, nn.TransformerEncoderLayer):
-        if module.activation in (functional.relu, functional.gelu) or isinstance(module.activation, _ZERO_AT_ZERO):
-            yield [module.linear1, module.linear2]
+        activation = _MODULES.get(module.activation, module.activation)
+        if isinstance(activation, _ACTIVATIONS):
+            yield [module.linear1, activation, module.linear2]
     elif isinstance(module, nn.Sequential) and type(module).forward is nn.Sequential.forward:
         for known, run in itertools.groupby(module, _known):
             if known:
@@ -100,8 +104,11 @@ def _known(layer: nn.Module) -> bool:
     return isinstance(layer, _KNOWN) and not (isinstance(layer, nn.Conv2d) and layer.groups != 1)
 
 
-_ZERO_AT_ZERO = (nn.ReLU, nn.GELU, nn.SiLU, nn.Tanh, nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d, nn.Dropout)
-_KNOWN = (nn.Linear, nn.Conv2d, nn.BatchNorm1d, nn.BatchNorm2d, nn.Flatten, nn.Identity, *_ZERO_AT_ZERO)
+_ACTIVATIONS = (nn.ReLU, nn.GELU, nn.SiLU, nn.Tanh)
+_MODULES: dict[Any, nn.Module] = {functional.relu: nn.ReLU(), functional.gelu: nn.GELU()}
+_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
+_POOLS = (nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d)
+_KNOWN = (nn.Linear, nn.Conv2d, nn.Flatten, nn.Identity, nn.Dropout, *_NORMS, *_ACTIVATIONS, *_POOLS)
 
 
 def _shrink(first: nn.Module, between: list[nn.Module], second: nn.Module) -> None:
@@ -112,25 +119,24 @@ def _shrink(first: nn.Module, between: list[nn.Module], second: nn.Module) -> No
     if share * own.shape[0] != inputs:
         raise ValueError(f"{first} gives {own.shape[0]} channels, but {second} takes {inputs}: not a chain")
     used = (later != 0).reshape(later.shape[0], own.shape[0], -1).any(dim=2).any(dim=0)
-    value = (own == 0).reshape(own.shape[0], -1).all(dim=1)
-    bias = first.bias
-    if isinstance(bias, Tensor):
-        value &= bias == 0
-    for layer in between:
-        if isinstance(layer, (nn.BatchNorm1d, nn.BatchNorm2d)):
-            assert layer.running_mean is not None and layer.running_var is not None
-            scale, shift = layer.weight / (layer.running_var + layer.eps).sqrt(), layer.bias
-            value = (scale == 0) & (shift == 0) | value & (shift - layer.running_mean * scale == 0)
-    keep = used & ~value
+    constant, value = _constants(first, between)
+    takes = second.bias is not None and getattr(second, "padding", (0, 0)) in ((0, 0), "valid")
+    keep = used & ~(constant & ((value == 0) | takes))
     if not bool(keep.any()):
         keep[0] = True
     if bool(keep.all()):
         return
+    shift = torch.where(~keep & used, value, 0).repeat_interleave(share).double()
+    if bool(shift.any()):
+        bias = _bias(second)
+        assert bias is not None
+        added = later.double().reshape(*later.shape[:2], -1).sum(dim=2) @ shift
+        second.bias = nn.Parameter((bias.double() + added).to(bias.dtype))
     first.weight = nn.Parameter(own[keep])
-    if isinstance(bias, Tensor):
+    if (bias := _bias(first)) is not None:
         first.bias = nn.Parameter(bias[keep])
     for layer in between:
-        if isinstance(layer, (nn.BatchNorm1d, nn.BatchNorm2d)):
+        if isinstance(layer, _NORMS):
             for name in ("weight", "bias"):
                 setattr(layer, name, nn.Parameter(getattr(layer, name)[keep]))
             layer.running_mean, layer.running_var = _buffer(layer.running_mean, keep), _buffer(layer.running_var, keep)
@@ -140,10 +146,32 @@ def _shrink(first: nn.Module, between: list[nn.Module], second: nn.Module) -> No
     _rename(second, "in", int(keep.sum()) * share)
 
 
+def _constants(first: nn.Module, between: list[nn.Module]) -> tuple[Tensor, Tensor]:
+    """Return which channels have one value for all inputs and places where the next layer takes them, and the value."""
+    own, bias = _weight(first), _bias(first)
+    constant = (own == 0).reshape(own.shape[0], -1).all(dim=1)
+    value = torch.where(constant, own.new_zeros(len(own)) if bias is None else bias, 0)
+    for layer in between:
+        if isinstance(layer, _NORMS):
+            assert layer.running_mean is not None and layer.running_var is not None
+            scale = layer.weight / (layer.running_var + layer.eps).sqrt()
+            constant = constant | (scale == 0)
+            value = torch.where(constant, (value - layer.running_mean) * scale + layer.bias, 0)
+        elif isinstance(layer, _ACTIVATIONS):
+            value = layer(value)
+        elif isinstance(layer, nn.AvgPool2d) and (layer.padding not in (0, (0, 0)) or layer.divisor_override):
+            constant = constant & (value == 0)
+    return constant, value
+
+
 def _weight(layer: nn.Module) -> Tensor:
     weight = layer.weight
     assert isinstance(weight, Tensor)
     return weight.detach()
+
+
+def _bias(layer: nn.Module) -> Tensor | None:
+    return layer.bias.detach() if isinstance(layer.bias, Tensor) else None
 
 
 def _buffer(values: Tensor | None, keep: Tensor) -> Tensor | None:

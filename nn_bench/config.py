@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import tomllib
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -17,8 +17,10 @@ from nn_bench.data import NAMES
 from nn_bench.methods import METHODS
 from nn_bench.models import MODELS
 
+LARGEST_SEED = 2**32 - 1  # an epoch's own seed is a multiple of it, and torch takes none from 2^64 on
 PRECISIONS = ("float32", "float64", "bfloat16", "float16")
 DEVICES = ("auto", "cpu", "cuda")
+_SET = ("lam", "radius", "axis", "groups", "event_ndim")  # arguments of regularizers that other settings decide
 _PENALTIES = {name for name in regularizers.__all__ if name not in ("Regularizer", "Unpenalized", "Zero")}
 
 
@@ -37,9 +39,11 @@ class TrainConfig:
     options
         The method's other arguments, such as {"momentum": 0.1}.
     regularizer, lam, by
-        The regularizer's class with its strength, and what its groups are ("input_channel", "output_channel",
-        "neuron"). The baselines have no regularizer; for them it names the groups that are counted. None, in a file
-        "none" = no structure.
+        The regularizer's class with its strength (of LInfBall and Simplex: the radius), and what its groups are
+        ("input_channel", "output_channel", "neuron"). The baselines have no regularizer; for them it names the groups
+        that are counted. None, in a file "none" = no structure.
+    regularizer_options
+        The regularizer's other arguments, such as {"ridge": 1e-3}, {"l1_ratio": 0.3}, {"lower": 0, "upper": 1}.
     epochs, batch_size
         >= 1.
     milestones, factor, restart, growth
@@ -80,6 +84,7 @@ class TrainConfig:
     regularizer: str | None = "GroupLasso"
     lam: float = 1e-3
     by: str = "input_channel"
+    regularizer_options: dict[str, Any] = field(default_factory=dict)
     epochs: int = 20
     batch_size: int = 128
     milestones: tuple[int, ...] = ()
@@ -106,15 +111,20 @@ class TrainConfig:
     def __post_init__(self) -> None:
         for name, valid in _NAMES.items():
             value = getattr(self, name)
-            if value not in valid and not (name == "regularizer" and value is None):
+            if not (isinstance(value, str) and value in valid) and not (name == "regularizer" and value is None):
                 raise unknown_name(name, value, valid)
         for name in ("restart", "augment", "channels_last", "deterministic", "compile", "tracked"):
             if not isinstance(getattr(self, name), bool):
                 raise TypeError(f"{name}={getattr(self, name)!r} must be True or False")
-        if not isinstance(self.options, dict) or not all(isinstance(key, str) for key in self.options):
-            raise TypeError(f"options={self.options!r} must be a table of the method's arguments")
-        for name, low in (("epochs", 1), ("batch_size", 1), ("checkpoint_every", 1), ("error_every", 0), ("seed", 0)):
+        for name, owner in (("options", "method"), ("regularizer_options", "regularizer")):
+            value = getattr(self, name)
+            if not isinstance(value, dict) or not all(isinstance(key, str) for key in value):
+                raise TypeError(f"{name}={value!r} must be a table of the {owner}'s arguments")
+            plain = {key: list(item) if isinstance(item, tuple) else item for key, item in value.items()}
+            object.__setattr__(self, name, plain)  # as a file gives them back
+        for name, low in (("epochs", 1), ("batch_size", 1), ("checkpoint_every", 1), ("error_every", 0)):
             integer(name, getattr(self, name), low)
+        integer("seed", self.seed, 0, LARGEST_SEED)
         integer("retrain_from", self.retrain_from, 0, self.epochs - 1)
         for name in ("train_rows", "test_rows"):
             if getattr(self, name) is not None:
@@ -123,22 +133,38 @@ class TrainConfig:
             real(name, getattr(self, name), 0)
         real("label_smoothing", self.label_smoothing, 0, 1 - 1e-12)
         real("factor", self.factor, 0, 1, open_low=True)
+        if not isinstance(self.milestones, (list, tuple)):
+            raise TypeError(f"milestones={self.milestones!r} must be a list of epochs, such as [10, 15]")
         object.__setattr__(self, "milestones", tuple(integer("milestones", m, 1) for m in self.milestones))
         if any(b <= a for a, b in zip(self.milestones, self.milestones[1:], strict=False)):
             raise ValueError(f"milestones={list(self.milestones)} must increase")
-        plain = {key: list(value) if isinstance(value, tuple) else value for key, value in self.options.items()}
-        object.__setattr__(self, "options", plain)  # as a file gives them back
         METHODS[self.method].check(self.options)
+        self.psi()
         if self.method == "ProxSTORM" and self.precision == "float16":
             raise ValueError("precision='float16': ProxSTORM takes two gradients a step: use bfloat16")
 
     def psi(self) -> Regularizer | None:
         """Return the regularizer, or None; its groups' axis is a placeholder that `group_parameters` replaces."""
+        given = self.regularizer_options
         if self.regularizer is None:
+            if given:
+                raise ValueError(f"regularizer_options={given!r} without a regularizer: leave them out")
             return None
         made = getattr(regularizers, self.regularizer)
-        names = {f.name for f in fields(made)}
-        result = made(self.lam, axis=0) if "axis" in names else made(self.lam)
+        parameters = {f.name: f.default is MISSING for f in fields(made) if f.init}
+        free = [name for name in parameters if name not in _SET]
+        for name in given:
+            if not free:
+                raise ValueError(f"regularizer_options={given!r}: {self.regularizer} takes none, leave them out")
+            if name not in free:
+                raise unknown_name(f"option of {self.regularizer}", name, free)
+        if missing := [name for name in free if parameters[name] and name not in given]:
+            raise ValueError(f"{self.regularizer} needs {' and '.join(missing)}: give regularizer_options, such as "
+                             f"{{{', '.join(f'{name!r}: 0.001' for name in missing)}}}")  # fmt: skip
+        own = {
+            name: value for name, value in (("lam", self.lam), ("radius", self.lam), ("axis", 0)) if name in parameters
+        }
+        result = made(**own, **given)
         assert isinstance(result, Regularizer)
         return result
 
@@ -151,15 +177,15 @@ class TrainConfig:
         lines = []
         for key, value in (self.to_dict() | {"regularizer": self.regularizer or "none"}).items():
             if isinstance(value, dict):
-                inside = ", ".join(f"{json.dumps(name)} = {json.dumps(item)}" for name, item in value.items())
+                inside = ", ".join(f"{json.dumps(name)} = {_toml(item)}" for name, item in value.items())
                 lines.append(f"{key} = {{ {inside} }}")
             elif value is not None:
-                lines.append(f"{key} = {json.dumps(value)}")
+                lines.append(f"{key} = {_toml(value)}")
         return "\n".join(lines)
 
     @classmethod
     def from_dict(cls, values: dict[str, Any], where: str = "config") -> Self:
-        """Return the config with these settings; raises ValueError for a setting that does not exist."""
+        """Return the config with these settings; raises TypeError or ValueError as the class does, naming `where`."""
         valid = [f.name for f in fields(cls)]
         for key in values:
             if key not in valid:
@@ -167,13 +193,14 @@ class TrainConfig:
         given = dict(values)
         if given.get("regularizer") == "none":
             given["regularizer"] = None
-        if isinstance(given.get("milestones"), list):
-            given["milestones"] = tuple(given["milestones"])
-        return cls(**given)
+        try:
+            return cls(**given)
+        except (TypeError, ValueError) as error:
+            raise type(error)(f"{where}: {error}") from error
 
     @classmethod
     def from_toml(cls, path: str | Path) -> Self:
-        """Read a TOML file whose keys are the parameters, with a table [options].
+        """Read a TOML file whose keys are the parameters, with tables [options] and [regularizer_options].
 
         Raises
         ------
@@ -187,9 +214,23 @@ class TrainConfig:
         return replace(self, **settings)
 
     def shortened(self, epochs: int) -> Self:
-        """Return a copy of another length, whose milestones move in proportion."""
+        """Return a copy of another length, whose milestones and start of retraining move in proportion."""
         moved = {max(round(m * epochs / self.epochs), 1) for m in self.milestones}
-        return self.changed(epochs=epochs, milestones=tuple(sorted(m for m in moved if m < epochs)))
+        start = min(max(round(self.retrain_from * epochs / self.epochs), 1), epochs - 1) if self.retrain_from else 0
+        milestones = tuple(sorted(m for m in moved if m < epochs))
+        return self.changed(epochs=epochs, milestones=milestones, retrain_from=start)
+
+
+def _toml(value: Any) -> str:
+    """Return a plain value as TOML, which is JSON but for inf."""
+    return repr(value) if isinstance(value, float) else json.dumps(value)
+
+
+def table(name: str, value: Any) -> dict[str, Any]:
+    """Return the value of a file if it is a table; raises TypeError for another one."""
+    if not isinstance(value, dict):
+        raise TypeError(f"{name}={value!r} must be a table")
+    return value
 
 
 def read_toml(path: str | Path) -> dict[str, Any]:

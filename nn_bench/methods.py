@@ -6,9 +6,12 @@ import inspect
 from dataclasses import dataclass
 from typing import Any
 
+import torch
+from torch import nn
 from torch.optim import Optimizer
 
 from manifold_id.optim import OPTIMIZERS
+from manifold_id.regularizers import L1
 from manifold_id.validation import unknown_name
 from nn_bench.baselines import BASELINES
 
@@ -27,10 +30,13 @@ class MethodEntry:
         return [name for name in inspect.signature(self.kind.__init__).parameters if name not in _FIXED]
 
     def check(self, options: dict[str, Any]) -> None:
-        """Raise ValueError for an option that the method has not."""
+        """Raise TypeError or ValueError for an option that the method has not, or that has a wrong value."""
         for name in options:
             if name not in self.names():
                 raise unknown_name(f"option of {self.kind.__name__}", name, self.names())
+        one = {"params": [nn.Parameter(torch.zeros(1))], "regularizer": None if self.proximal else L1(1.0)}
+        with torch.random.fork_rng(devices=()):  # RigL draws its masks
+            self.build([one], 0.1, options, 1)
 
     def build(self, groups: Any, lr: float, options: dict[str, Any], total_steps: int) -> Optimizer:
         """Return the optimizer of these param groups; `total_steps` is the run's length, for what has a schedule."""

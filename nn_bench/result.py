@@ -14,7 +14,7 @@ from torch.optim import Optimizer
 
 from manifold_id.optim.tracking import OptimizerTracker
 from manifold_id.tracking import Trace
-from nn_bench.checkpoint import load_weights, save_weights, write_json
+from nn_bench.checkpoint import WEIGHTS, load_weights, save_weights, sha256, write_json
 from nn_bench.config import TrainConfig
 from nn_bench.data import load_images
 from nn_bench.images import Images
@@ -22,6 +22,8 @@ from nn_bench.log import EpochLog
 from nn_bench.metrics import at_proximal_point, evaluate, sparsity
 from nn_bench.models import build_model
 from nn_bench.runtime import Runtime
+
+FINISHED = "result.json"  # it says that a run is complete
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,11 +118,12 @@ def finish(
         ]  # fmt: skip
     result = TrainResult(config, facts, pd.DataFrame(log.rows), trace, prox_trace, model, folder, run.leads)
     if folder is not None and epoch == config.epochs:
-        save_weights(model, folder / "weights.safetensors")
+        save_weights(model, folder / WEIGHTS)
         if trace is not None and prox_trace is not None:
             trace.save(folder / "trace.npz")
             prox_trace.save(folder / "prox_trace.npz")
-        write_json(folder / "result.json", {"config": config.to_dict(), "facts": facts})  # last: it says all is there
+        values = {"config": config.to_dict(), "facts": facts, "weights_sha256": sha256(folder / WEIGHTS)}
+        write_json(folder / FINISHED, values)  # last: it says all is there
     return result
 
 
@@ -136,7 +139,7 @@ def load_result(
     ValueError
         If it is a run of another config than the given one, or a file is damaged.
     """
-    path = folder / "result.json"
+    path = folder / FINISHED
     if not path.is_file():
         return None
     try:
@@ -150,7 +153,10 @@ def load_result(
     if model is None:
         images = load_images(own.data) if images is None else images
         model = build_model(own.model, images.shape, images.classes)
-    load_weights(model, folder / "weights.safetensors")
+    weights = folder / WEIGHTS
+    if stored.get("weights_sha256") not in (None, sha256(weights)):  # none: of before there were sums
+        raise ValueError(f"{weights} is damaged (it is not what was written): remove the folder to train again")
+    load_weights(model, weights)
     trace = prox_trace = None
     if own.tracked and own.regularizer is not None:
         trace, prox_trace = Trace.load(folder / "trace.npz"), Trace.load(folder / "prox_trace.npz")

@@ -41,6 +41,11 @@ class Runtime:
         return DistributedDataParallel(model, device_ids=[self.device] if self.device.type == "cuda" else None)
 
 
+def place() -> tuple[int, int]:
+    """Return (rank, world): this process's number among those that torchrun started, and their number."""
+    return int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
+
+
 @contextmanager
 def runtime(config: TrainConfig) -> Iterator[Runtime]:
     """Set up device, determinism and processes, and put back what it changed.
@@ -56,7 +61,7 @@ def runtime(config: TrainConfig) -> Iterator[Runtime]:
     if config.device == "cuda" and not torch.cuda.is_available():
         raise ValueError("device='cuda', but torch finds no GPU: choose device='cpu' or 'auto'")
     kind = config.device if config.device != "auto" else ("cuda" if torch.cuda.is_available() else "cpu")
-    world, rank = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("RANK", "0"))
+    rank, world = place()
     if world > config.batch_size:
         raise ValueError(f"batch_size={config.batch_size} is smaller than the number of processes, {world}: enlarge it")
     device = torch.device(kind, int(os.environ.get("LOCAL_RANK", "0"))) if kind == "cuda" else torch.device("cpu")

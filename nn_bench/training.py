@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from manifold_id.optim import ProxSTORM, SparseRetraining, StageSchedule, group_
 from manifold_id.optim.tracking import OptimizerTracker
 from manifold_id.progress import Bar
 from nn_bench.batches import Batch, batches, steps_per_epoch
-from nn_bench.checkpoint import load_checkpoint, save_checkpoint, write_json
+from nn_bench.checkpoint import load_checkpoint, remove_parts, save_checkpoint, write_json
 from nn_bench.config import TrainConfig
 from nn_bench.data import load_images
 from nn_bench.guard import Guard, NotFiniteError
@@ -29,8 +30,8 @@ from nn_bench.log import EpochLog
 from nn_bench.methods import METHODS
 from nn_bench.metrics import estimator_error, evaluate, full_gradient, sparsity
 from nn_bench.models import build_model
-from nn_bench.result import TrainResult, finish, load_result
-from nn_bench.runtime import Runtime, runtime
+from nn_bench.result import FINISHED, TrainResult, finish, load_result
+from nn_bench.runtime import Runtime, place, runtime
 
 
 def train(
@@ -70,7 +71,7 @@ def train(
     """
     folder = None if out is None else Path(out)
     if folder is not None and (done := load_result(folder, config, images, model)) is not None:
-        return done
+        return replace(done, leads=place()[0] == 0)
     with runtime(config) as run, _alone(folder, run):
         return _Trainer(config, folder, run, images, model).fit(progress, stop_after)
 
@@ -90,6 +91,8 @@ def _alone(folder: Path | None, run: Runtime) -> Iterator[None]:
     folder.mkdir(parents=True, exist_ok=True)
     try:
         with FileLock(folder / ".lock", timeout=0):
+            if not (folder / FINISHED).exists():  # or another process may write its report, without the lock
+                remove_parts(folder)
             yield
     except Timeout:
         raise ValueError(f"out={str(folder)!r} is being written by another process: "
@@ -147,7 +150,7 @@ class _Trainer:
         state = load_checkpoint(folder, self.model)
         if state is None:
             return
-        if state["config"] != self.config.to_dict():
+        if TrainConfig.from_dict(state["config"]) != self.config:
             raise ValueError(f"out={str(folder)!r} holds a run of another config: choose another folder or remove it")
         self.epoch, self.seconds = state["epoch"], state["seconds"]
         if self.config.retrain_from and self.epoch >= self.config.retrain_from:
@@ -187,7 +190,9 @@ class _Trainer:
         guard = Guard(names, parameters, gradients=not self.scaler.is_enabled())
         last = config.epochs if stop_after is None else min(stop_after, config.epochs)
         steps = config.epochs * self.epoch_steps
+        name = f"{config.method}-{config.seed}" if self.folder is None else self.folder.name
         with Bar(steps, progress and self.run.leads) as bar, closing(self.log):
+            bar.label(name)
             bar.skip(self.epoch * self.epoch_steps)
             while self.epoch < last:
                 start = time.perf_counter()
@@ -200,7 +205,8 @@ class _Trainer:
                 self.log.add(row, self.folder)
                 if self.epoch % config.checkpoint_every == 0 or self.epoch == config.epochs:
                     self._save()
-                bar.label(f"epoch {self.epoch}: accuracy {row['accuracy']:.3f}, groups off {row['group_sparsity']:.3f}")
+                done = f"accuracy {row['accuracy']:.3f}, groups off {row['group_sparsity']:.3f}"
+                bar.label(f"{name}, epoch {self.epoch}: {done}")
         return finish(
             config, self.folder, self.run, self.model, self.images, self.optimizer, self.tracker, self.log, self.epoch,
             self.epoch_steps, self.seconds,

@@ -16,8 +16,7 @@ import pandas as pd
 
 from manifold_id.files import write_text
 from manifold_id.validation import integer, real, unknown_name
-from nn_bench.config import TrainConfig
-from nn_bench.data import load_images
+from nn_bench.config import LARGEST_SEED, TrainConfig, table
 from nn_bench.guard import NotFiniteError
 from nn_bench.images import Images
 from nn_bench.training import train
@@ -49,12 +48,13 @@ class Tuning:
     def __post_init__(self) -> None:
         for name in ("epochs", "train_rows", "held_out"):
             integer(f"tuning.{name}", getattr(self, name), 1)
-        integer("tuning.seed", self.seed, 0)
+        integer("tuning.seed", self.seed, 0, LARGEST_SEED)
         real("tuning.drop", self.drop, 0, 1)
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any], where: str) -> Tuning:
-        """Make one from a table of a TOML file; raises ValueError for an unknown or missing key."""
+    def from_dict(cls, values: Any, where: str) -> Tuning:
+        """Make one from a table of a TOML file; raises TypeError or ValueError, also for an unknown or missing key."""
+        table(f"{where}: tuning", values)
         names = [f.name for f in fields(cls)]
         for key in values:
             if key not in names:
@@ -104,11 +104,15 @@ def points(grid: Mapping[str, Iterable[float]]) -> list[dict[str, float]]:
 
 
 def check_grids(grids: Mapping[str, Mapping[str, list[float]]]) -> None:
-    """Raise ValueError for a grid of something else than lr and lam, or for grids of different sizes."""
+    """Raise TypeError or ValueError for a grid of something else than lists of lr and lam, or of different sizes."""
     for method, grid in grids.items():
-        for name in grid:
+        for name, values in grid.items():
             if name not in _TUNED:
                 raise unknown_name(f"[methods.{method}] grid", name, _TUNED)
+            if not isinstance(values, list) or not values:
+                raise TypeError(f"[methods.{method}] grid: {name}={values!r} must be a list of numbers")
+            for value in values:
+                real(f"[methods.{method}] grid: {name}", value, 0)
     sizes = {method: len(points(grid)) for method, grid in grids.items()}
     if len(set(sizes.values())) > 1:
         given = ", ".join(f"{method} {size}" for method, size in sizes.items())
@@ -119,15 +123,17 @@ def search(
     methods: Mapping[str, TrainConfig],
     grids: Mapping[str, Mapping[str, list[float]]],
     tuning: Tuning,
+    images: Mapping[str, Images],
     out: str | os.PathLike[str],
     progress: bool = False,
 ) -> pd.DataFrame:
     """Train every point of every grid and return the trials, one row each; they are also written to out/trials.csv.
 
-    A trial whose folder in `out` is complete is read, so that a stopped search goes on.
+    `images` holds the sets that the methods' configs name. A trial whose folder in `out` is complete is read, so that a
+    stopped search goes on.
     """
     folder, rows = Path(out), []
-    images = {name: tuning.split(load_images(name)) for name in {config.data for config in methods.values()}}
+    parts = {name: tuning.split(whole) for name, whole in images.items()}
     shared: dict[str, Any] = {"seed": tuning.seed, "tracked": False}
     shared |= {"train_rows": tuning.train_rows, "test_rows": tuning.held_out}  # so that a trial tells its rows
     for method, grid in grids.items():
@@ -135,7 +141,7 @@ def search(
             config = methods[method].shortened(tuning.epochs).changed(**shared, **point)
             place = folder / "-".join([method, *(f"{name}{value:g}" for name, value in point.items())])
             try:
-                done = train(config, place, images=images[config.data], progress=progress)
+                done = train(config, place, images=parts[config.data], progress=progress)
                 reached = done.accuracy, done.group_sparsity
             except NotFiniteError:
                 reached = 0.0, 0.0

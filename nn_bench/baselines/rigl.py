@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from manifold_id.validation import real
 from nn_bench.baselines.masks import MaskedSGD
 
 
@@ -33,7 +34,7 @@ class RigL(MaskedSGD):
         total_steps: int = 1000,
     ) -> None:
         super().__init__(params, lr, momentum, weight_decay, sparsity, every, until, total_steps)
-        self.alpha = alpha
+        self.alpha = real("alpha", alpha, 0, 1)
         for p, mask in zip(self.masked, self.masks, strict=True):
             off = torch.randperm(p.numel())[: int(self.sparsity * p.numel())]
             mask.reshape(-1)[off.to(p.device)] = False

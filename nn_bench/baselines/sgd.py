@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from manifold_id.optim.saved import check_regularizers, written
+from manifold_id.validation import real
 
 
 class SGD(torch.optim.SGD):
@@ -24,6 +25,12 @@ class SGD(torch.optim.SGD):
         weight_decay: float = 5e-4,
         nesterov: bool = False,
     ) -> None:
+        real("momentum", momentum, 0)
+        real("weight_decay", weight_decay, 0)
+        if not isinstance(nesterov, bool):
+            raise TypeError(f"nesterov={nesterov!r} must be True or False")
+        if nesterov and not momentum:
+            raise ValueError(f"nesterov=True needs momentum > 0, not momentum={momentum!r}")
         super().__init__(params, lr=lr, momentum=momentum, weight_decay=weight_decay, nesterov=nesterov)
         for group in self.param_groups:
             group.setdefault("regularizer", None)

@@ -39,7 +39,8 @@ lr = 0.05
 @pytest.fixture
 def call(monkeypatch, tmp_path):
     """Call `manifold-id` in an empty folder, its commands found as if the package were installed."""
-    points = [SimpleNamespace(name=n, value=n, load=partial(getattr, commands, n)) for n in NAMES]
+    value = "convex_bench.commands:{}".format
+    points = [SimpleNamespace(name=n, value=value(n), load=partial(getattr, commands, n)) for n in NAMES]
     monkeypatch.setattr(cli, "entry_points", lambda group, name=None: [p for p in points if name in (None, p.name)])
     monkeypatch.chdir(tmp_path)
     (tmp_path / "s.toml").write_text(SPEC)

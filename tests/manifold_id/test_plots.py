@@ -222,6 +222,16 @@ def test_network_runs_are_drawn_by_epoch():
     assert counted.get_yscale() == "symlog" and counted.get_ylim()[0] == 0
 
 
+def test_the_title_speaks_of_seeds_only_where_there_are_several():
+    for seeds, words in ((1, "Recall"), (3, "Recall (median and 5-95 % of seeds)")):
+        assert plots.share(curves(seeds=seeds), "recall", "Recall", "share").axes[0].get_title() == words
+
+
+def test_an_axis_of_counts_that_are_all_zero_ends_at_one():
+    data = curves().rename(columns={"step": "epoch"}).assign(active=0)
+    assert plots.by_epoch(data, "active", "Changes", "changes", "count").axes[0].get_ylim() == (0, 1)
+
+
 def test_the_trade_off_joins_the_networks_that_none_beats_in_both():
     rows = [
         ("A", 0.0, 0.90),

@@ -1,6 +1,7 @@
 """Comparisons and the commands."""
 
 import html
+import json
 
 import click.testing
 import numpy as np
@@ -10,6 +11,7 @@ import torch
 from small_networks import config
 
 import nn_bench.compare
+from manifold_id.cli import main
 from nn_bench import commands
 from nn_bench.compare import Comparison, builtin_names
 from nn_bench.config import TrainConfig
@@ -85,6 +87,35 @@ def test_the_train_command_prints_and_reports(tmp_path):
     assert "1.weight" in (tmp_path / "run" / "report.html").read_text()
 
 
+def test_the_train_command_moves_the_milestones_with_the_epochs(tmp_path):
+    path = tmp_path / "run.toml"
+    path.write_text('model = "logistic"\nepochs = 8\nmilestones = [4, 6]\ntrain_rows = 64\ndevice = "cpu"\n')
+    runner = click.testing.CliRunner()
+    done = runner.invoke(commands.train, [str(path), "--out", str(tmp_path / "run"), "--epochs", "4"])
+    assert done.exit_code == 0, done.output
+    stored = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert (stored["epochs"], stored["milestones"]) == (4, [2, 3])
+    assert "milestones move along" in " ".join(runner.invoke(commands.train, ["--help"]).output.split())
+
+
+def test_reports_are_written_anew(spec, tmp_path):
+    out, run = tmp_path / "results", tmp_path / "results" / "RMDA-3"
+    runner = click.testing.CliRunner()
+    printed = runner.invoke(commands.compare, [str(spec), "--out", str(out), "--seeds", "1", "--epochs", "2"]).output
+    page = (out / "report.html").read_bytes()
+    (out / "report.html").unlink()
+    done = runner.invoke(main, ["report", str(out)])
+    assert done.exit_code == 0, done.output
+    assert done.output == printed and (out / "report.html").read_bytes() == page
+    done = runner.invoke(main, ["report", str(run)])
+    assert done.exit_code == 0 and "last change" in done.output
+    assert "1.weight" in (run / "report.html").read_text()
+    (run / "result.json").unlink()
+    assert "holds no finished run" in runner.invoke(main, ["report", str(run)]).stderr
+    assert "RMDA-3' holds no finished run" in runner.invoke(main, ["report", str(out)]).stderr
+    assert "is no results folder" in runner.invoke(main, ["report", str(tmp_path)]).stderr
+
+
 def test_builtin_comparisons_are_valid():
     assert "lenet5-digits" in builtin_names()
     for name in builtin_names():
@@ -108,6 +139,9 @@ def test_milestones_move_with_the_epochs():
     comparison = Comparison("x", {"a": config(epochs=10, milestones=(4, 8))}, (0,))
     assert comparison.changed(epochs=5).methods["a"].milestones == (2, 4)
     assert comparison.changed(epochs=1).methods["a"].milestones == ()
+    retrained = config(epochs=10, retrain_from=6)
+    assert [retrained.shortened(n).retrain_from for n in (20, 5, 2, 1)] == [12, 3, 1, 0]
+    assert config(epochs=10).shortened(20).retrain_from == 0
 
 
 @pytest.mark.parametrize(
@@ -118,13 +152,26 @@ def test_milestones_move_with_the_epochs():
         ("[methods.RMDAA]\n", "method='RMDAA' is not known"),
         ("seeds = [1, 1]\n[methods.RMDA]\n", "different numbers"),
         ("seeds = [1]\n", "at least one table"),
+        ("seeds = 3\n[methods.RMDA]\n", r"seeds=3 must be a list of numbers, such as \[0, 1, 2\]"),
+        ('seeds = ["a"]\n[methods.RMDA]\n', "seeds='a' must be an integer"),
+        ("seeds = [[1]]\n[methods.RMDA]\n", r"seeds=\[1\] must be an integer"),
+        (f"seeds = [{2**60}]\n[methods.RMDA]\n", "seeds=.* must be at most 4294967295"),
+        ("methods = 3\n", r"bad\.toml: methods=3 must be a table"),
+        ("[methods]\nRMDA = 3\n", r"bad\.toml: methods\.RMDA=3 must be a table"),
+        ("base = 3\n[methods.RMDA]\n", r"bad\.toml: base=3 must be a table"),
+        ("tuning = 3\n[methods.RMDA]\n", r"bad\.toml: tuning=3 must be a table"),
+        ("[methods.RMDA]\nmilestones = 5\n", r"\[methods\.RMDA\]: milestones=5 must be a list"),
+        ("[methods.RMDA]\ngrid = 3\n", r"methods\.RMDA\.grid=3 must be a table"),
+        ("[methods.RMDA]\ngrid = { lr = 3 }\n", r"\[methods\.RMDA\] grid: lr=3 must be a list of numbers"),
+        ("[methods.RMDA]\ngrid = { lr = [] }\n", r"\[methods\.RMDA\] grid: lr=\[\] must be a list of numbers"),
+        ("[methods.RMDA]\ngrid = { lr = ['a'] }\n", r"\[methods\.RMDA\] grid: lr='a' must be a real number"),
         ("seeds = [\n", r"bad\.toml: "),
     ],
 )
 def test_mistakes_in_a_file_are_named(tmp_path, text, message):
     path = tmp_path / "bad.toml"
     path.write_text(text)
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises((TypeError, ValueError), match=message):
         Comparison.from_toml(path)
 
 

@@ -47,26 +47,95 @@ def test_outputs_are_equal_and_weights_fewer(name, share, tmp_path):
     assert count[1] < share * count[0]
 
 
-def test_units_that_are_always_zero_go_but_constant_ones_stay():
+def test_units_that_are_always_zero_go_and_constant_ones_move_into_the_next_bias():
     model = nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2)).double()
     with torch.no_grad():
         model[0].weight[:2] = 0
         model[0].bias.copy_(torch.tensor([0.0, 0.7, 0.1]))
     small = compress(model)
-    assert small[0].out_features == small[2].in_features == 2
+    assert small[0].out_features == small[2].in_features == 1
     x = torch.randn(5, 4, dtype=torch.float64)
-    torch.testing.assert_close(small(x), model(x))
+    torch.testing.assert_close(small(x), model(x), rtol=1e-13, atol=1e-14)
+    assert not torch.equal(small[2].bias, model[2].bias)
 
 
-def test_a_shift_after_a_dead_channel_keeps_it():
-    model = nn.Sequential(nn.Conv2d(1, 2, 3, bias=False), nn.BatchNorm2d(2), nn.ReLU(), nn.Conv2d(2, 1, 3)).double()
+def test_a_constant_stays_before_a_layer_without_bias():
+    model = nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2, bias=False)).double()
+    with torch.no_grad():
+        model[0].weight[:2] = 0
+        model[0].bias.copy_(torch.tensor([0.0, 0.7, 0.1]))
+    small, x = compress(model), torch.randn(5, 4, dtype=torch.float64)
+    assert small[0].out_features == 2
+    torch.testing.assert_close(small(x), model(x), rtol=1e-13, atol=1e-14)
+
+
+def constant(model: nn.Module, share: float, seed: int = 0) -> nn.Module:
+    """Make a share of the units of every inner layer constants other than zero: without weights, or without scale."""
+    generator = torch.Generator().manual_seed(seed)
+    sparse(model, 0.0, seed)
+    layers = [m for m in model.modules() if isinstance(m, (nn.Linear, nn.Conv2d, nn.BatchNorm2d))]
+    for layer in (layer for layer in layers[:-1] if layer.bias is not None):
+        if isinstance(layer, nn.BatchNorm2d):
+            layer.bias.data.abs_()  # or ReLU makes the constant zero
+        off = torch.rand(len(layer.weight), generator=generator) < share
+        layer.weight.data[off] = 0
+    return model
+
+
+@pytest.mark.parametrize("name", ["mlp", "lenet5", "lenet5-small", "vgg16-bn", "transformer"])
+def test_constant_units_go_where_the_next_layer_can_take_them(name, tmp_path):
+    torch.manual_seed(0)
+    model = constant(build_model(name, (3, 32, 32), 10), 0.4)
+    small = compress(model)
+    x = torch.randn(3, 3, 32, 32, dtype=torch.float64)
+    torch.testing.assert_close(small(x), model(x), rtol=1e-10, atol=1e-12)
+    pairs = zip(small.modules(), model.modules(), strict=True)
+    smaller = [a.weight.shape[0] < b.weight.shape[0] for a, b in pairs if isinstance(b, (nn.Linear, nn.Conv2d))]
+    if name == "vgg16-bn":  # its convolutions are padded: only the last one feeds the linear layer
+        assert smaller == [False] * 12 + [True, False]
+    elif name != "transformer":  # of which the feed-forward part alone is a chain
+        assert smaller == [True] * (len(smaller) - 1) + [False]
+    assert any(smaller)
+    save_weights(small, tmp_path / "small.safetensors")
+    loaded = load_compressed(build_model(name, (3, 32, 32), 10), tmp_path / "small.safetensors").eval()
+    assert torch.equal(loaded(x), small(x))
+
+
+@pytest.mark.parametrize(
+    ("pool", "goes"),
+    [
+        (nn.MaxPool2d(3, 2, padding=1), True),  # pads by -infinity
+        (nn.AvgPool2d(2), True),
+        (nn.AvgPool2d(3, 2, padding=1), False),
+        (nn.AvgPool2d(2, divisor_override=3), False),
+    ],
+)
+def test_constants_go_through_pooling_that_keeps_them(pool, goes):
+    model = nn.Sequential(nn.Conv2d(1, 3, 3), nn.Tanh(), pool, nn.Dropout(), nn.Flatten(), nn.LazyLinear(2))
+    x = torch.randn(4, 1, 9, 9, dtype=torch.float64)
+    model.double().eval()(x)
+    model[0].weight.data[1] = 0
+    small = compress(model)
+    assert small[0].out_channels == 3 - goes
+    torch.testing.assert_close(small(x), model(x), rtol=1e-13, atol=1e-14)
+
+
+def test_a_shift_after_a_dead_channel_keeps_it_before_a_padded_layer():
+    model = nn.Sequential(
+        nn.Conv2d(1, 2, 3, bias=False), nn.BatchNorm2d(2), nn.ReLU(), nn.Conv2d(2, 1, 3, padding=1)
+    ).double()
     with torch.no_grad():
         model[0].weight[0] = 0
         model[1].bias[0] = 0.5
     assert compress(model)[0].out_channels == 2
+    model[3].padding = (0, 0)
+    small, x = compress(model), torch.randn(2, 1, 8, 8, dtype=torch.float64)
+    assert small[0].out_channels == 1
+    torch.testing.assert_close(small.eval()(x), model.eval()(x), rtol=1e-13, atol=1e-14)
+    model[3].padding = (1, 1)
     with torch.no_grad():
         model[1].bias[0] = 0
-    small, x = compress(model), torch.randn(2, 1, 8, 8, dtype=torch.float64)
+    small = compress(model)
     assert small[0].out_channels == 1
     torch.testing.assert_close(small.eval()(x), model.eval()(x))
 

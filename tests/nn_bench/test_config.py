@@ -8,10 +8,13 @@ import numpy as np
 import pytest
 import torch
 
+from manifold_id import regularizers
+from manifold_id.regularizers import MCP, Box, ElasticNet, LInfBall, SparseGroupLasso
 from manifold_id.remote import DataFile, fetch, find
 from nn_bench.config import TrainConfig
 from nn_bench.data import SETS, _read_idx, load_images
 from nn_bench.images import augmented
+from nn_bench.methods import METHODS
 from nn_bench.models import MODELS, build_model
 
 torch.set_num_threads(1)
@@ -35,6 +38,25 @@ torch.set_num_threads(1)
         ({"by": "channel"}, ValueError, "by='channel' is not known"),
         ({"method": "ProxSTORM", "precision": "float16"}, ValueError, "use bfloat16"),
         ({"device": "tpu"}, ValueError, "device='tpu' is not known"),
+        ({"model": ["mlp"]}, ValueError, r"model=\['mlp'\] is not known"),
+        ({"milestones": 5}, TypeError, "milestones=5 must be a list of epochs"),
+        ({"milestones": [1.5]}, TypeError, "milestones=1.5 must be an integer"),
+        ({"seed": 2**60}, ValueError, "seed=1152921504606846976 must be at most 4294967295"),
+        ({"method": "SGD", "options": {"momentum": -1}}, ValueError, "momentum=-1 must be a finite number in"),
+        ({"method": "SGD", "options": {"weight_decay": "a"}}, TypeError, "weight_decay='a' must be a real number"),
+        ({"method": "SGD", "options": {"nesterov": 1}}, TypeError, "nesterov=1 must be True or False"),
+        ({"method": "SGD", "options": {"nesterov": True, "momentum": 0}}, ValueError, "nesterov=True needs momentum"),
+        ({"method": "RigL", "options": {"alpha": 2}}, ValueError, "alpha=2 must be"),
+        ({"method": "MagnitudePruning", "options": {"every": 0}}, ValueError, "every=0 must be at least 1"),
+        ({"method": "RMDA", "options": {"momentum": "a"}}, TypeError, "momentum='a' must be a real number"),
+        ({"regularizer": "ElasticNet"}, ValueError, r"ElasticNet needs ridge: give regularizer_options"),
+        ({"regularizer": "Box", "regularizer_options": {"lower": 0}}, ValueError, "Box needs upper"),
+        ({"regularizer": "MCP", "regularizer_options": {"gama": 2}}, ValueError, "did you mean 'gamma'"),
+        ({"regularizer": "MCP", "regularizer_options": {"gamma": 0.0}}, ValueError, "gamma=0.0 must"),
+        ({"regularizer": "MCP", "regularizer_options": {"lam": 2}}, ValueError, "option of MCP='lam' is not known"),
+        ({"regularizer": "L1", "regularizer_options": {"ridge": 2}}, ValueError, "L1 takes none"),
+        ({"regularizer": None, "regularizer_options": {"ridge": 2}}, ValueError, "without a regularizer"),
+        ({"regularizer_options": 3}, TypeError, "regularizer_options=3 must be a table"),
     ],
 )
 def test_mistakes_are_one_clear_error(settings, error, message):
@@ -48,9 +70,44 @@ def test_a_config_goes_through_json_and_toml(tmp_path):
     path = tmp_path / "a.toml"
     path.write_text("milestones = [2, 5]\n[options]\nmomentum = 0.1\n")
     assert TrainConfig.from_toml(path) == config
+    path.write_text("lr = -1\n")
+    with pytest.raises(ValueError, match=r"a\.toml: lr=-1 must be"):
+        TrainConfig.from_toml(path)
     path.write_text("epoch = 3\n")
     with pytest.raises(ValueError, match=r"a\.toml: setting='epoch' is not known: did you mean 'epochs'"):
         TrainConfig.from_toml(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "psi"),
+    [
+        ("ElasticNet", {"ridge": 0.25}, ElasticNet(0.1, ridge=0.25, axis=0)),
+        ("SparseGroupLasso", {"l1_ratio": 0.25}, SparseGroupLasso(0.1, l1_ratio=0.25, axis=0)),
+        ("MCP", {"gamma": 4.0}, MCP(0.1, gamma=4.0, axis=0)),
+        ("Box", {"lower": -1, "upper": float("inf")}, Box(-1, float("inf"))),
+        ("LInfBall", {}, LInfBall(0.1)),
+    ],
+)
+def test_regularizers_with_more_than_lam(tmp_path, name, options, psi):
+    config = TrainConfig(regularizer=name, lam=0.1, regularizer_options=options)
+    assert config.psi() == psi
+    path = tmp_path / "a.toml"
+    path.write_text(config.to_toml())
+    assert TrainConfig.from_toml(path) == config
+    assert TrainConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
+
+
+def test_every_regularizer_has_a_config():
+    needed = {"ElasticNet": {"ridge": 1e-3}, "Box": {"lower": -1, "upper": 1}}
+    for name in set(regularizers.__all__) - {"Regularizer", "Unpenalized", "Zero"}:
+        assert type(TrainConfig(regularizer=name, regularizer_options=needed.get(name, {})).psi()).__name__ == name
+
+
+@pytest.mark.parametrize("method", sorted(METHODS))
+def test_a_config_draws_no_random_numbers(method):
+    before = torch.get_rng_state()
+    TrainConfig(method=method)
+    assert torch.equal(torch.get_rng_state(), before)
 
 
 PARAMETERS = {

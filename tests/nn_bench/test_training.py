@@ -12,6 +12,7 @@ from small_networks import config, images
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import nn
 
+import nn_bench.training
 from manifold_id.regularizers import GroupLasso
 from nn_bench.checkpoint import load_checkpoint, load_weights, save_weights, weights_of
 from nn_bench.guard import Guard, NotFiniteError
@@ -181,6 +182,28 @@ def test_channels_last_clipping_and_random_start_train():
     result = train(settings, images=images(side=28))
     assert result.accuracy > 0.9
     assert torch.isfinite(result.history["train_loss"].to_numpy().sum() * torch.ones(()))
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [("ElasticNet", {"ridge": 0.01}), ("SparseGroupLasso", {"l1_ratio": 0.2}), ("Box", {"lower": 0.0, "upper": 0.02})],
+)
+def test_regularizers_with_options_train(name, options):
+    settings = config(model="logistic", regularizer=name, lam=0.05, regularizer_options=options, lr=0.2, epochs=6)
+    result = train(settings, images=images())
+    assert 0 < result.group_sparsity < 1
+    if name == "Box":
+        weight = next(p.detach() for p in result.model.parameters() if p.ndim > 1)
+        assert (float(weight.min()), float(weight.max())) == (0.0, pytest.approx(0.02))
+
+
+def test_the_progress_bar_names_the_run(tmp_path, monkeypatch):
+    labels = []
+    monkeypatch.setattr(nn_bench.training.Bar, "label", lambda self, text: labels.append(text))
+    train(config(model="logistic", epochs=1, seed=3), images=images())
+    train(config(model="logistic", epochs=1), tmp_path / "dense-3", images=images())
+    assert [text.partition(",")[0] for text in labels[::2]] == ["RMDA-3", "dense-3"]
+    assert labels[1].startswith("RMDA-3, epoch 1: accuracy")
 
 
 def test_seeds_repeat_and_differ():

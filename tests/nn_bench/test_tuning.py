@@ -1,11 +1,16 @@
 """The search for learning rate and lambda: equal budgets, images that the report never sees, the rule of choice."""
 
+import dataclasses
+
 import click.testing
 import pandas as pd
 import pytest
 import torch
 from small_networks import images
 
+import nn_bench.compare
+import nn_bench.training
+from manifold_id.cli import main
 from nn_bench import commands
 from nn_bench.compare import Comparison
 from nn_bench.tuning import Tuning, chosen
@@ -50,6 +55,21 @@ def test_the_command_tries_every_point_once_and_goes_on(tmp_path):
     again = click.testing.CliRunner().invoke(commands.tune, arguments)
     assert again.output == done.output
     assert (tmp_path / "trials" / "SGD-lr0.01" / "result.json").stat().st_mtime_ns == stamp
+    (tmp_path / "trials" / "report.html").unlink()
+    assert click.testing.CliRunner().invoke(main, ["report", str(tmp_path / "trials")]).output == done.output
+    assert (tmp_path / "trials" / "report.html").read_text() == page
+
+
+def test_images_are_loaded_once(tmp_path, monkeypatch):
+    small = dataclasses.replace(images(rows=400), name="digits")
+    loaded = []
+    for place in (nn_bench.compare, nn_bench.training):
+        monkeypatch.setattr(place, "load_images", lambda name: loaded.append(name) or small)
+    plan = SPEC.replace("lr = [0.05, 0.1], lam = [0.01, 0.5]", "lr = [0.05]").replace(
+        "[0.01, 0.02, 0.05, 0.1]", "[0.1]"
+    )
+    assert len(comparison(tmp_path, plan).search(tmp_path / "trials")) == 2
+    assert loaded == ["digits"]
 
 
 def test_the_test_images_are_not_seen():
@@ -80,6 +100,7 @@ def test_a_method_takes_its_sparsest_point_of_those_nearly_as_accurate_as_the_be
         ("lam = [0.01, 0.5] }", "lamda = [0.01, 0.1] }", "grid='lamda' is not known: did you mean 'lam'"),
         ("grid = { lr = [0.01, 0.02, 0.05, 0.1] }", "", "SGD has none"),
         ("drop = 0.05", "", r"\[tuning\] lacks drop"),
+        ("drop = 0.05", f"drop = 0.05\nseed = {2**60}", "tuning.seed=.* must be at most"),
         ("drop = 0.05", "drop = 0.05\nrows = 1", "tuning='rows' is not known"),
         ("epochs = 2", "epochs = 0", "tuning.epochs=0"),
     ],

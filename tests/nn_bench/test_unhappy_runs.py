@@ -1,5 +1,6 @@
 """What goes wrong around a run: two processes, damaged files, a full disk, settings that don't fit, divergence."""
 
+import json
 import shutil
 
 import numpy as np
@@ -10,6 +11,7 @@ from small_networks import config, images
 
 import nn_bench.checkpoint
 from nn_bench.compare import Comparison
+from nn_bench.data import load_images
 from nn_bench.result import load_result
 from nn_bench.training import train
 from nn_bench.tuning import Tuning, search
@@ -26,10 +28,38 @@ def test_a_damaged_checkpoint_is_named(tmp_path, spoil):
     train(config(), tmp_path, images=images(), stop_after=2)
     (state,) = tmp_path.glob("checkpoint-*/state.pt")
     state.write_bytes(spoil(state.read_bytes()))
-    with pytest.raises(ValueError, match=r"checkpoint-000002 is damaged .*: remove it to train again"):
+    with pytest.raises(ValueError, match=r"checkpoint-000002 is damaged \(state.pt is not what.*: remove it to train"):
+        train(config(), tmp_path, images=images())
+    (state.parent / "SHA256SUMS").unlink()  # as in checkpoints of before there were sums
+    with pytest.raises(ValueError, match=r"checkpoint-000002 is damaged \(\w+\): remove it to train again"):
         train(config(), tmp_path, images=images())
     shutil.rmtree(state.parent)
     assert train(config(), tmp_path, images=images()).facts["epochs"] == 4
+
+
+def flip_a_bit(path):
+    """Change one number of a file's tensors: the file can still be read."""
+    content = bytearray(path.read_bytes())
+    place = len(content) // 2
+    content[place] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("name", ["weights.safetensors", "state.pt"])
+def test_a_bit_flip_in_a_checkpoint_is_named(tmp_path, name):
+    train(config(), tmp_path, images=images(), stop_after=2)
+    flip_a_bit(tmp_path / "checkpoint-000002" / name)
+    with pytest.raises(
+        ValueError, match=rf"checkpoint-000002 is damaged \({name} is not what was written\): remove it"
+    ):
+        train(config(), tmp_path, images=images())
+
+
+def test_a_bit_flip_in_the_final_weights_is_named(tmp_path):
+    train(config(epochs=1), tmp_path, images=images())
+    flip_a_bit(tmp_path / "weights.safetensors")
+    with pytest.raises(ValueError, match=r"weights\.safetensors is damaged \(it is not what was written\): remove"):
+        train(config(epochs=1), tmp_path, images=images())
 
 
 @pytest.mark.parametrize(("name", "text"), [("result.json", "{"), ("result.json", "{}"), ("log.csv", "")])
@@ -57,6 +87,32 @@ def test_options_given_as_tuples_are_those_of_the_finished_run(tmp_path):
     given = config(method="ProxAdamW", epochs=1, options={"betas": (0.9, 0.99)})
     first = train(given, tmp_path, images=images())
     assert train(given, tmp_path, images=images()).facts == first.facts
+
+
+def test_what_a_killed_process_left_half_written_is_removed_by_the_next_run_under_its_lock(tmp_path):
+    train(config(), tmp_path, images=images(), stop_after=1)
+    (tmp_path / ".part-1234.json").write_text("{")
+    (tmp_path / ".part-abcd").mkdir()
+    (tmp_path / ".part-abcd" / "state.pt").write_bytes(b"half")
+    with FileLock(tmp_path / ".lock"), pytest.raises(ValueError, match="another process"):
+        train(config(), tmp_path, images=images())
+    assert len([*tmp_path.glob(".part-*")]) == 2
+    assert train(config(), tmp_path, images=images()).facts["epochs"] == 4
+    assert not [*tmp_path.glob(".part-*")]
+
+
+def test_folders_of_before_a_setting_was_added_are_recognized(tmp_path):
+    train(config(), tmp_path, images=images(), stop_after=2)
+    (path,) = tmp_path.glob("checkpoint-*/state.pt")
+    state = torch.load(path, weights_only=True)
+    del state["config"]["regularizer_options"]
+    torch.save(state, path)
+    (path.parent / "SHA256SUMS").unlink()
+    finished = train(config(), tmp_path, images=images())
+    stored = json.loads((tmp_path / "result.json").read_text())
+    del stored["config"]["regularizer_options"], stored["weights_sha256"]
+    (tmp_path / "result.json").write_text(json.dumps(stored))
+    assert train(config(), tmp_path, images=images()).facts == json.loads(json.dumps(finished.facts))
 
 
 def test_a_run_that_diverges_in_its_last_step_is_stopped(tmp_path):
@@ -88,16 +144,18 @@ def test_settings_that_do_not_fit_are_said_before_the_first_run(tmp_path, second
 def test_a_trial_that_diverges_counts_as_wrong_and_the_others_go_on(tmp_path):
     grids = {"SGD": {"lr": [1e38, 0.05]}}
     tuning = Tuning(epochs=2, train_rows=64, held_out=32, drop=0.1)
-    table = search({"SGD": digits(method="SGD", regularizer=None, lam=0.0)}, grids, tuning, tmp_path)
+    methods = {"SGD": digits(method="SGD", regularizer=None, lam=0.0)}
+    table = search(methods, grids, tuning, {"digits": load_images("digits")}, tmp_path)
     assert table["accuracy"][0] == 0 and table["accuracy"][1] > 0
 
 
 def test_trials_on_other_rows_are_not_taken_for_these(tmp_path):
     grids = {"SGD": {"lr": [0.05]}}
     methods = {"SGD": digits(method="SGD", regularizer=None, lam=0.0)}
-    search(methods, grids, Tuning(epochs=2, train_rows=64, held_out=32, drop=0.1), tmp_path)
+    data = {"digits": load_images("digits")}
+    search(methods, grids, Tuning(epochs=2, train_rows=64, held_out=32, drop=0.1), data, tmp_path)
     with pytest.raises(ValueError, match="holds a run of another config"):
-        search(methods, grids, Tuning(epochs=2, train_rows=96, held_out=32, drop=0.1), tmp_path)
+        search(methods, grids, Tuning(epochs=2, train_rows=96, held_out=32, drop=0.1), data, tmp_path)
 
 
 def test_the_structure_followed_in_retraining_is_that_of_the_weights():
