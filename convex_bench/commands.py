@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from convex_bench.problem_options import problem_of, problem_options
-from manifold_id.cli import report as report  # its entry point is here
 
 if TYPE_CHECKING:
     from convex_bench.results import Results

@@ -40,8 +40,8 @@ class TrainConfig:
         The method's other arguments, such as {"momentum": 0.1}.
     regularizer, lam, by
         The regularizer's class with its strength (of LInfBall and Simplex: the radius), and what its groups are
-        ("input_channel", "output_channel", "neuron"). The baselines have no regularizer; for them it names the groups
-        that are counted. None, in a file "none" = no structure.
+        ("input_channel", "output_channel", "neuron", "unit": see group_parameters). The baselines have no regularizer;
+        for them it names the groups that are counted. None, in a file "none" = no structure.
     regularizer_options
         The regularizer's other arguments, such as {"ridge": 1e-3}, {"l1_ratio": 0.3}, {"lower": 0, "upper": 1}.
     epochs, batch_size

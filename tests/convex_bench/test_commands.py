@@ -19,7 +19,7 @@ from convex_bench import Results, commands
 from manifold_id import cli
 
 ROOT = Path(__file__).resolve().parents[2]
-NAMES = ("study", "solve", "data", "report")
+COMMANDS = {"study": commands, "solve": commands, "data": commands, "report": cli}
 
 SPEC = """\
 seeds = 2
@@ -39,8 +39,10 @@ lr = 0.05
 @pytest.fixture
 def call(monkeypatch, tmp_path):
     """Call `manifold-id` in an empty folder, its commands found as if the package were installed."""
-    value = "convex_bench.commands:{}".format
-    points = [SimpleNamespace(name=n, value=value(n), load=partial(getattr, commands, n)) for n in NAMES]
+    points = [
+        SimpleNamespace(name=name, value=f"{module.__name__}:{name}", load=partial(getattr, module, name))
+        for name, module in COMMANDS.items()
+    ]
     monkeypatch.setattr(cli, "entry_points", lambda group, name=None: [p for p in points if name in (None, p.name)])
     monkeypatch.chdir(tmp_path)
     (tmp_path / "s.toml").write_text(SPEC)
