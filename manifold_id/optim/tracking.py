@@ -34,11 +34,21 @@ class Layer(NamedTuple):
     axes: tuple[tuple[int, ...], ...]  # for each tensor the axes of one group, where groups run along an axis; else ()
     free: Tensor | None  # bool (atoms,): the groups that are active even at 0; with `axes` only
 
+    @property
+    def parameter(self) -> Tensor:
+        """The tensor; the first where there are several."""
+        return self.part.tensors[0]
+
+    @property
+    def regularizer(self) -> Regularizer:
+        """What acts on it."""
+        return self.part.regularizer
+
     def codes(self) -> Tensor:
         """Return regularizer.structure of the parameters, flat; along an axis by extrema, several times faster."""
         if self.free is None:
-            return self.part.regularizer.structure(self.part.point()).reshape(-1)
-        active = self.free.to(self.part.tensors[0].device)
+            return self.regularizer.structure(self.part.point()).reshape(-1)
+        active = self.free.to(self.parameter.device)
         for p, axes in zip(self.part.tensors, self.axes, strict=True):
             x = p.detach()
             low, high = (x, x) if not axes else (x.amin(axes), x.amax(axes))
@@ -89,7 +99,7 @@ class OptimizerTracker(StepFollower):
         self._optimizer = optimizer
         self.layers = _layers(optimizer)
         self.steps = 0
-        self._signed = any(_signed(layer.part.regularizer) for layer in self.layers)
+        self._signed = any(_signed(layer.regularizer) for layer in self.layers)
         self._atoms = self.layers[-1].stop
         row = self._row()
         self._log = _PackedLog(_host(row)[0], self._atoms, self._signed)
@@ -118,8 +128,8 @@ class OptimizerTracker(StepFollower):
     def _renew_regularizers(self) -> None:
         """Follow regularizers that were assigned since the last step; the atoms must stay the same."""
         now = {p: group.get("regularizer") for group in self._optimizer.param_groups for p in group["params"]}
-        regularizers = [now[layer.part.tensors[0]] or layer.part.regularizer for layer in self.layers]
-        if all(new == layer.part.regularizer for new, layer in zip(regularizers, self.layers, strict=True)):
+        regularizers = [now[layer.parameter] or layer.regularizer for layer in self.layers]
+        if all(new == layer.regularizer for new, layer in zip(regularizers, self.layers, strict=True)):
             return
         layers = []
         for old, regularizer in zip(self.layers, regularizers, strict=True):
@@ -127,14 +137,13 @@ class OptimizerTracker(StepFollower):
             if layer.stop != old.stop or (_signed(regularizer) and not self._signed):
                 raise ValueError(
                     f"the new regularizer {regularizer!r} of {old.name!r} has other atoms than "
-                    f"{old.part.regularizer!r}, which the tracker follows: make a new tracker"
+                    f"{old.regularizer!r}, which the tracker follows: make a new tracker"
                 )
             layers.append(layer)
         self.layers = tuple(layers)
 
     def _averaged(self) -> set[Tensor]:
-        first = [layer.part.tensors[0] for layer in self.layers]
-        return {p for p in first if _has_own_proximal_point(self._optimizer, p)}
+        return {e.parameter for e in self.layers if _has_own_proximal_point(self._optimizer, e.parameter)}
 
     @torch.no_grad()
     def _record(self, optimizer: Any, args: Any, kwargs: Any) -> None:
@@ -160,11 +169,9 @@ class OptimizerTracker(StepFollower):
         They are those of the proximal points for the `averaged` parameters, else those of the parameters.
         """
         optimizer: Any = self._optimizer
-        first = [layer.part.tensors[0] for layer in self.layers]
-        device = first[0].device
+        device = self.layers[0].parameter.device
         parts = [
-            optimizer.proximal_structure(p) if p in averaged else layer.codes()
-            for p, layer in zip(first, self.layers, strict=True)
+            optimizer.proximal_structure(e.parameter) if e.parameter in averaged else e.codes() for e in self.layers
         ]
         codes = torch.cat([part.to(device) for part in parts])
         active = _pack(codes > 0)
