@@ -181,7 +181,7 @@ def _work(optimizer: ProximalOptimizer, step: Step, units: list[Unit], scratch: 
             optimizer._fused(unit.slot, numbers, y, d, unit.span)
             _shrink(unit, y, d)
         elif isinstance(unit.limits, np.ndarray):  # the groups' norms come with the centre, their factors with the end
-            squares = np.zeros(unit.width, kind)
+            squares = np.zeros(unit.width, kind if unit.rows <= kernels.BLOCK else np.float64)
             optimizer._fused(unit.slot, numbers, y, squares, unit.span)
             kernels.group_factors(squares, unit.limits, unit.inner)
             kernels.blend_groups(flat(unit.slot.w), y, squares, *unit.span, blend, tiny)

@@ -14,6 +14,7 @@ import numpy as np
 from numba import njit
 
 _compiled = njit(nogil=True, cache=True, error_model="numpy")
+BLOCK = 1024  # rows that are summed in the dtype of the entries; sums of more are float64
 
 
 @_compiled
@@ -184,7 +185,7 @@ def group_factors(squares, thresholds, inner):
 def shrink_groups(y, thresholds, inner):
     """Block soft threshold in place: y_g max(1 - t_g / |y_g|, 0); t_g becomes -1 where t_g > 0 switches y_g off."""
     width = thresholds.size * inner
-    factor = np.zeros(width, y.dtype)
+    factor = np.zeros(width)
     for o in range(y.size // width):
         yr = y[o * width : (o + 1) * width]
         for j in range(width):
@@ -194,6 +195,15 @@ def shrink_groups(y, thresholds, inner):
         yr = y[o * width : (o + 1) * width]
         for j in range(width):
             yr[j] *= factor[j]
+
+
+@_compiled
+def _add_groups(totals, sums, inner):
+    """totals[k, i] += sum of sums[k, j] over the entries j of group i."""
+    for k in range(len(sums)):
+        for i in range(totals.shape[1]):
+            for j in range(i * inner, (i + 1) * inner):
+                totals[k, i] += sums[k, j]
 
 
 @_compiled
@@ -209,26 +219,27 @@ def shrink_groups_metric(y, d, thresholds, inner, tolerance):
     width = groups * inner
     rows = y.size // width
     sums = np.zeros((4, width), y.dtype)
-    for o in range(rows):
-        yr, dr = y[o * width : (o + 1) * width], d[o * width : (o + 1) * width]
-        s0, s1, s2, s3 = sums[0], sums[1], sums[2], sums[3]
-        for j in range(width):
-            square = yr[j] * yr[j]
-            pulled = square * dr[j] * dr[j]
-            s0[j] += pulled
-            s1[j] += pulled * dr[j]
-            s2[j] += square
-            s3[j] += square / dr[j]
+    totals = np.zeros((4, groups))
+    for first in range(0, rows, BLOCK):
+        sums[:] = 0
+        for o in range(first, min(first + BLOCK, rows)):
+            yr, dr = y[o * width : (o + 1) * width], d[o * width : (o + 1) * width]
+            s0, s1, s2, s3 = sums[0], sums[1], sums[2], sums[3]
+            for j in range(width):
+                square = yr[j] * yr[j]
+                pulled = square * dr[j] * dr[j]
+                s0[j] += pulled
+                s1[j] += pulled * dr[j]
+                s2[j] += square
+                s3[j] += square / dr[j]
+        _add_groups(totals, sums, inner)
     theta = np.zeros(groups)
     limit = np.zeros(width, y.dtype)  # t of the active groups; 0 elsewhere
     radius = np.ones(width, y.dtype)  # theta of the active groups; 1 elsewhere, to keep the dead ones finite
     done = np.ones(groups, np.bool_)
     pending = 0
     for i in range(groups):
-        total = np.zeros(4)
-        for k in range(4):
-            for j in range(i * inner, (i + 1) * inner):
-                total[k] += sums[k, j]
+        total = totals[:, i]
         t, pulled = thresholds[i], math.sqrt(total[0])
         span = slice(i * inner, (i + 1) * inner)
         if t == 0:
@@ -245,22 +256,22 @@ def shrink_groups_metric(y, d, thresholds, inner, tolerance):
     for _ in range(100):
         if pending == 0:
             break
-        sums[:2] = 0
-        for o in range(rows):
-            yr, dr = y[o * width : (o + 1) * width], d[o * width : (o + 1) * width]
-            s0, s1 = sums[0], sums[1]
-            for j in range(width):
-                ratio = dr[j] / (dr[j] * radius[j] + limit[j])
-                square = yr[j] * ratio * yr[j] * ratio
-                s0[j] += square
-                s1[j] += square * ratio
+        totals[:] = 0
+        for first in range(0, rows, BLOCK):
+            sums[:2] = 0
+            for o in range(first, min(first + BLOCK, rows)):
+                yr, dr = y[o * width : (o + 1) * width], d[o * width : (o + 1) * width]
+                s0, s1 = sums[0], sums[1]
+                for j in range(width):
+                    ratio = dr[j] / (dr[j] * radius[j] + limit[j])
+                    square = yr[j] * ratio * yr[j] * ratio
+                    s0[j] += square
+                    s1[j] += square * ratio
+            _add_groups(totals, sums[:2], inner)
         for i in range(groups):
             if done[i]:
                 continue
-            square, slope = 0.0, 0.0
-            for j in range(i * inner, (i + 1) * inner):
-                square += sums[0, j]
-                slope += sums[1, j]
+            square, slope = totals[0, i], totals[1, i]
             step = square * (math.sqrt(square) - 1) / slope
             theta[i] += step
             radius[i * inner : (i + 1) * inner] = theta[i]

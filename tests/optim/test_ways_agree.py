@@ -231,3 +231,20 @@ def test_a_regularizer_assigned_later_must_fit(way, axis):
     with pytest.raises(ValueError, match=rf"axis={axis} is out of range for a tensor of shape \(4, 3\)"):
         optimizer.step()
     assert torch.equal(p, torch.ones(4, 3))
+
+
+@pytest.mark.parametrize("way", ["RMDA", "ProxSGD", "point", "point in a metric"])
+def test_norms_of_tall_groups_in_single_precision(way):
+    """300,000 rows, the threshold at 0.99 of the norm: an error of the sum is a hundredfold error of the result."""
+    random = torch.Generator().manual_seed(0)
+    y, d = (1 + torch.rand(300_000, 2, generator=random, dtype=torch.float64) for _ in range(2))
+    norms = ((y * d) if "metric" in way else y).norm(dim=0)
+    psi = GroupLasso(1.0, axis=1, weights=tuple((0.99 * norms).tolist()))
+    exact = psi.prox_metric(y, 1.0, d) if "metric" in way else psi.prox(y, 1.0)
+    if way in ("RMDA", "ProxSGD"):
+        z = torch.nn.Parameter(y.float())
+        z.grad = torch.zeros_like(z)
+        vars(optim)[way]([z], lr=1.0, regularizer=psi, fused=True).step()
+    else:
+        z = fused.shrink(psi, y.float(), 1.0, d.float() if "metric" in way else None)
+    assert (z.detach() - exact).norm() <= 1e-5 * exact.norm()
