@@ -374,11 +374,14 @@ def _has_own_proximal_point(optimizer: Optimizer, p: Tensor) -> bool:
 
 def _pack(bits: Tensor) -> Tensor:
     """Return the bits, eight in each byte, the first in the highest place, as np.packbits does."""
-    if bits.device.type == "cpu":
-        return torch.from_numpy(np.packbits(bits.numpy()))
+    return torch.from_numpy(np.packbits(bits.numpy())) if bits.device.type == "cpu" else _pack_there(bits)
+
+
+def _pack_there(bits: Tensor) -> Tensor:
+    """The same on any device, by torch alone."""
     padded = torch.nn.functional.pad(bits, (0, -len(bits) % 8)).reshape(-1, 8)
-    places = torch.tensor([128, 64, 32, 16, 8, 4, 2, 1], dtype=torch.uint8, device=bits.device)
-    return (padded * places).sum(dim=1, dtype=torch.uint8)
+    places = torch.arange(7, -1, -1, dtype=torch.uint8, device=bits.device)  # made there: a copy would be waited for
+    return (padded.to(torch.uint8) << places).sum(dim=1, dtype=torch.uint8)
 
 
 def _host(rows: Tensor) -> np.ndarray:
