@@ -41,10 +41,10 @@ def batches(config: TrainConfig, images: Images, run: Runtime, epoch: int) -> It
     order = torch.randperm(len(images.train), generator=source).to(images.train.device)
     for start in range(0, len(order), config.batch_size):
         rows = order[start : start + config.batch_size]
-        pixels = images.train[rows]
+        pixels, labels = images.train[rows].to(run.device), images.train_labels[rows].to(run.device)
         if config.augment:
             pixels = augmented(pixels, images.pad, images.flip, source)
-        pixels, labels = pixels[run.rank :: run.world], images.train_labels[rows][run.rank :: run.world]
+        pixels, labels = pixels[run.rank :: run.world], labels[run.rank :: run.world]
         x = images.normalized(pixels, run.dtype)
         if config.channels_last:
             x = x.contiguous(memory_format=torch.channels_last)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -47,16 +48,27 @@ class Images:
             test_labels=self.test_labels[:test_rows],
         )
 
-    def to(self, device: torch.device) -> Images:
-        """Return the set with all tensors on `device`."""
+    def resident(self, device: torch.device) -> Images:
+        """Return the set with all tensors on `device`; as it is where a GPU's free memory is not twice as large."""
         names = ("train", "train_labels", "test", "test_labels")
-        return replace(self, **{name: getattr(self, name).to(device) for name in names})
+        tensors = {name: getattr(self, name) for name in names}
+        if device.type == "cuda" and 2 * sum(t.nbytes for t in tensors.values()) > torch.cuda.mem_get_info(device)[0]:
+            return self
+        return replace(self, **{name: t.to(device) for name, t in tensors.items()})
 
     def normalized(self, images: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
         """Return (images / 255 - mean) / std in `dtype`."""
-        scale = 255 * torch.tensor(self.std, dtype=dtype, device=images.device)
-        shift = torch.tensor(self.mean, dtype=dtype, device=images.device) * 255
-        return (images.to(dtype) - shift[:, None, None]) / scale[:, None, None]
+        shift, scale = _normalization(self.mean, self.std, dtype, images.device)
+        return (images.to(dtype) - shift) / scale
+
+
+@lru_cache(maxsize=32)
+def _normalization(
+    mean: tuple[float, ...], std: tuple[float, ...], dtype: torch.dtype, device: torch.device
+) -> tuple[Tensor, Tensor]:
+    """Return 255 mean and 255 std, (channels, 1, 1), kept: a device is waited for while they are copied to it."""
+    shift, scale = (255 * torch.tensor(values, dtype=dtype)[:, None, None] for values in (mean, std))
+    return shift.to(device), scale.to(device)
 
 
 def augmented(images: Tensor, pad: int, flip: bool, generator: torch.Generator) -> Tensor:

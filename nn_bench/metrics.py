@@ -25,9 +25,9 @@ def evaluate(model: nn.Module, images: Images, run: Runtime) -> tuple[float, flo
     model.eval()
     right, loss = 0, 0.0
     for start in range(0, len(images.test), CHUNK):
-        labels = images.test_labels[start : start + CHUNK]
+        pixels, labels = (x[start : start + CHUNK].to(run.device) for x in (images.test, images.test_labels))
         with run.autocast():
-            logits = model(images.normalized(images.test[start : start + CHUNK], run.dtype))
+            logits = model(images.normalized(pixels, run.dtype))
         loss += float(functional.cross_entropy(logits.float(), labels, reduction="sum"))
         right += int((logits.argmax(dim=1) == labels).sum())
     model.train(was_training)
@@ -82,9 +82,9 @@ def full_gradient(model: nn.Module, images: Images, run: Runtime, label_smoothin
     params = [p for p in model.parameters() if p.requires_grad]
     total = [torch.zeros_like(p) for p in params]
     for start in range(0, len(images.train), CHUNK):
-        labels = images.train_labels[start : start + CHUNK]
+        pixels, labels = (x[start : start + CHUNK].to(run.device) for x in (images.train, images.train_labels))
         with run.autocast():
-            logits = model(images.normalized(images.train[start : start + CHUNK], run.dtype))
+            logits = model(images.normalized(pixels, run.dtype))
         loss = functional.cross_entropy(logits, labels, label_smoothing=label_smoothing, reduction="sum")
         for t, g in zip(total, torch.autograd.grad(loss / len(images.train), params, allow_unused=True), strict=True):
             if g is not None:

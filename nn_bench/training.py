@@ -107,7 +107,7 @@ class _Trainer:
     ) -> None:
         self.config, self.run = config, run
         loaded = load_images(config.data) if images is None else images
-        self.images = loaded.limited(config.train_rows, config.test_rows).to(run.device)
+        self.images = loaded.limited(config.train_rows, config.test_rows).resident(run.device)
         torch.manual_seed(config.seed)
         self.model = build_model(config.model, self.images.shape, self.images.classes) if model is None else model
         if config.init_scale:
