@@ -59,8 +59,7 @@ def run(optimizer: ProximalOptimizer, group: dict[str, Any], step: Step, slots: 
     if step.blend == 1:
         torch._foreach_copy_(ws, zs)
     else:
-        torch._foreach_mul_(ws, 1 - step.blend)
-        torch._foreach_add_(ws, zs, alpha=step.blend)
+        torch._foreach_lerp_(ws, zs, step.blend)
     if step.flush:
         for w in ws:
             w.masked_fill_(w.abs() < torch.finfo(w.dtype).tiny, 0)
@@ -164,6 +163,10 @@ class _Slices:
     def views(self, tensors: Sequence[Tensor]) -> list[Tensor]:
         return [where.view(t) for where, t in zip(self.layouts, tensors, strict=True)]
 
+    def norms(self, views: Sequence[Tensor]) -> Tensor:
+        parts = [torch.linalg.vector_norm(v, dim=(0, 2)) for v in views]  # reads once, and writes no squares
+        return torch.linalg.vector_norm(torch.stack(parts), dim=0) if self.together else torch.cat(parts)
+
     def sums(self, views: Sequence[Tensor]) -> Tensor:
         parts = [v.sum((0, 2)) for v in views]
         return torch.stack(parts).sum(0) if self.together else torch.cat(parts)
@@ -181,7 +184,7 @@ def _shrink_groups(
     lam = slices.weights(regularizer, ys)
     t = torch.from_numpy(lam * step).to(ys[0].dtype).to(ys[0].device, non_blocking=True)
     if ds is None:
-        norms = slices.sums(torch._foreach_mul(y, y)).sqrt_()
+        norms = slices.norms(y)
         active = (norms > t) | (t == 0)
         torch._foreach_mul_(y, slices.spread(torch.where(active, torch.where(t == 0, 1, 1 - t / norms), 0)))
         return active
