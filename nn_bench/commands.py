@@ -69,8 +69,9 @@ def compare(
 ) -> None:
     """Compare methods on one network and data set.
 
-    SPEC is a TOML file or the name of a built-in comparison: lenet5-digits, lenet5-fashion, lenet5-mnist,
-    planted-inputs, planted-teacher. Runs that are there already are not made again.
+    SPEC is a TOML file or the name of a built-in comparison: lenet5-digits, lenet5-fashion,
+    lenet5-small-fashion, lenet5-mnist, planted-inputs, planted-teacher. Runs that are there already
+    are not made again.
     """
     import torch
 
