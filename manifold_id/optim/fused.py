@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 _LARGEST = 1 << 22  # entries of one unit of work: y and d of a thread stay below the last cache level
 _ENTRIES = 1 << 16  # the same where there are no groups
 _THREADED = 1 << 17  # below this many entries in all, threads cost more than they bring
+_TALL = 1 << 14  # more rows than that are summed in double
 _SMALL = 1 << 13  # a tensor below this without regularizer (a bias) costs less in torch's lists than a kernel's call
 
 
@@ -181,7 +182,7 @@ def _work(optimizer: ProximalOptimizer, step: Step, units: list[Unit], scratch: 
             optimizer._fused(unit.slot, numbers, y, d, unit.span)
             _shrink(unit, y, d)
         elif isinstance(unit.limits, np.ndarray):  # the groups' norms come with the centre, their factors with the end
-            squares = np.zeros(unit.width, kind if unit.rows <= kernels.BLOCK else np.float64)
+            squares = np.zeros(unit.width, kind if unit.rows <= _TALL else np.float64)
             optimizer._fused(unit.slot, numbers, y, squares, unit.span)
             kernels.group_factors(squares, unit.limits, unit.inner)
             kernels.blend_groups(flat(unit.slot.w), y, squares, *unit.span, blend, tiny)
