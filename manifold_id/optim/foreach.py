@@ -9,9 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from manifold_id.optim.joint import join, split
 from manifold_id.optim.layout import is_dense, layout
-from manifold_id.optim.step import Slot, Step, proximal
+from manifold_id.optim.step import Slot, Step, proximal, proximal_each
 from manifold_id.regularizers import GroupLasso
 from manifold_id.regularizers.base import Regularizer
 from manifold_id.regularizers.groupings import Entries
@@ -93,9 +92,7 @@ def _points_and_activity(
         if type(regularizer) is GroupLasso and regularizer.event_ndim in (None, 2) and all(is_dense(y) for y in ys):
             mask = _shrink_groups(regularizer, _Slices(ys, joint, together=True), ys, step, ds)
             return ys, dict.fromkeys(range(len(ys)), mask)
-        rows, metric = [join(ys, joint)], None if ds is None else [join(ds, joint)]
-        points, known = _points_and_activity(regularizer, rows, step, metric, None)
-        return split(points[0], ys, joint), {i: mask for mask in known.values() for i in range(len(ys))}
+        return proximal_each(regularizer, ys, step, [None] * len(ys) if ds is None else ds, joint), {}
     zs, activity = list(ys), {}
     sliced = [i for i, y in enumerate(ys) if is_sliced(regularizer, y)]
     if sliced:
@@ -105,14 +102,14 @@ def _points_and_activity(
         slices = _Slices(chosen, [regularizer.axis] * len(sliced), together=False)
         mask = _shrink_groups(regularizer, slices, chosen, step, None if ds is None else [ds[i] for i in sliced])
         activity = dict(zip(sliced, mask.split(slices.counts), strict=True))
-    for together in _together(regularizer, ys, sorted(set(range(len(ys))) - set(sliced))):
-        points = _joint(regularizer, [ys[i] for i in together], step, None if ds is None else [ds[i] for i in together])
-        for i, z in zip(together, points, strict=True):
+    for call in _calls(regularizer, ys, sorted(set(range(len(ys))) - set(sliced))):
+        points = _one_call(regularizer, [ys[i] for i in call], step, None if ds is None else [ds[i] for i in call])
+        for i, z in zip(call, points, strict=True):
             zs[i] = z
     return zs, activity
 
 
-def _together(regularizer: Regularizer, ys: list[Tensor], left: list[int]) -> list[list[int]]:
+def _calls(regularizer: Regularizer, ys: list[Tensor], left: list[int]) -> list[list[int]]:
     """Return the places `left` in parts whose prox is one call: all for an entrywise regularizer, else equal points."""
     parts: dict[Any, list[int]] = {}
     for i in left:
@@ -129,7 +126,7 @@ def _is_entrywise(regularizer: Regularizer) -> bool:
     )
 
 
-def _joint(regularizer: Regularizer, ys: list[Tensor], step: float, ds: list[Tensor] | None) -> list[Tensor]:
+def _one_call(regularizer: Regularizer, ys: list[Tensor], step: float, ds: list[Tensor] | None) -> list[Tensor]:
     """Return the prox of each tensor by one call: of all entries in a row, or of a batch of equal shapes."""
     if len(ys) == 1:
         return [proximal(regularizer, ys[0], step, None if ds is None else ds[0])]

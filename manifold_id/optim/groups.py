@@ -116,11 +116,10 @@ def group_parameters(
         return _shown(_by_unit(model, regularizer), verbose)
     names: dict[nn.Parameter, list[str]] = {}
     chosen: dict[nn.Parameter, tuple[nn.Module, Regularizer | None]] = {}
-    for prefix, module in model.named_modules(remove_duplicate=True):
-        for name, p in module.named_parameters(recurse=False):
-            names.setdefault(p, []).append(f"{prefix}.{name}" if prefix else name)
-            if p not in chosen or chosen[p][1] is None:  # a tied weight: by the first layer that is known
-                chosen[p] = module, _choose(module, name, p, regularizer, by)
+    for full, module, name, p in _named(model):
+        names.setdefault(p, []).append(full)
+        if p not in chosen or chosen[p][1] is None:  # a tied weight: by the first layer that is known
+            chosen[p] = module, _choose(module, name, p, regularizer, by)
     if not any(own is not None for _, own in chosen.values()):
         raise ValueError(f"by={by!r} finds no weight to regularize in {type(model).__name__}: give a function")
     groups = ParameterGroups()
@@ -132,6 +131,13 @@ def group_parameters(
         for p, (module, own) in chosen.items()
     )
     return _shown(groups, verbose)
+
+
+def _named(model: nn.Module) -> Iterator[tuple[str, nn.Module, str, nn.Parameter]]:
+    """Yield (whole name, layer, name within it, parameter); a tied parameter once for each layer that has it."""
+    for prefix, module in model.named_modules():
+        for name, p in module.named_parameters(recurse=False):
+            yield f"{prefix}.{name}" if prefix else name, module, name, p
 
 
 def _shown(groups: ParameterGroups, verbose: bool) -> ParameterGroups:
@@ -146,9 +152,10 @@ def _by_unit(model: nn.Module, regularizer: Regularizer) -> ParameterGroups:
     if rows is None:
         raise ValueError(f"by='unit' needs a regularizer with groups such as GroupLasso(1e-3), not {regularizer!r}")
     names: dict[nn.Parameter, list[str]] = {}
-    for name, p in model.named_parameters(remove_duplicate=False):
-        names.setdefault(p, []).append(name)
-    layers = {p: type(model.get_submodule(name.rpartition(".")[0])).__name__ for p, (name, *_) in names.items()}
+    layers: dict[nn.Parameter, nn.Module] = {}
+    for full, module, _, p in _named(model):
+        names.setdefault(p, []).append(full)
+        layers.setdefault(p, module)
     groups = ParameterGroups()
     spanned: dict[nn.Parameter, tuple[str, int]] = {}
     for unit in units(model):
@@ -161,7 +168,14 @@ def _by_unit(model: nn.Module, regularizer: Regularizer) -> ParameterGroups:
     rest = [(names[p][0], p) for p in names if p not in spanned]
     groups.append({"params": rest, "regularizer": None})
     groups.entries = tuple(
-        Entry(name, layers[p], tuple(p.shape), rows if p in spanned else None, tuple(others), spanned.get(p))
+        Entry(
+            name,
+            type(layers[p]).__name__,
+            tuple(p.shape),
+            rows if p in spanned else None,
+            tuple(others),
+            spanned.get(p),
+        )
         for p, (name, *others) in names.items()
     )
     return groups

@@ -48,7 +48,7 @@ def parts(param_groups: Iterable[dict[str, Any]]) -> Iterator[Part]:
     Raises
     ------
     TypeError
-        If a group's `regularizer` is none.
+        If a group's `regularizer` is something else than a Regularizer or None.
     """
     for number, group in enumerate(param_groups):
         regularizer = group.get("regularizer")

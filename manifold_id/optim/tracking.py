@@ -27,12 +27,16 @@ from manifold_id.validation import integer, unknown_name
 class Layer(NamedTuple):
     """What one regularizer acts on, a tensor or several jointly; its atoms are start .. stop - 1 of the trace."""
 
-    name: str
     part: Part
     start: int
     stop: int
     axes: tuple[tuple[int, ...], ...]  # for each tensor the axes of one group, where groups run along an axis; else ()
     free: Tensor | None  # bool (atoms,): the groups that are active even at 0; with `axes` only
+
+    @property
+    def name(self) -> str:
+        """That of the tensor; of the first where there are several."""
+        return self.part.name
 
     @property
     def parameter(self) -> Tensor:
@@ -342,8 +346,8 @@ def _layer(part: Part, start: int) -> Layer:
     stop = start + at_zero.numel()
     along = _group_axes(part)
     if not any(len(axis) for axis in along):
-        return Layer(part.name, part, start, stop, (), None)
-    return Layer(part.name, part, start, stop, along, at_zero.reshape(-1) > 0)
+        return Layer(part, start, stop, (), None)
+    return Layer(part, start, stop, along, at_zero.reshape(-1) > 0)
 
 
 def _group_axes(part: Part) -> tuple[tuple[int, ...], ...]:
