@@ -189,6 +189,25 @@ def trade_off(trials: pd.DataFrame, taken: pd.DataFrame, floor: float) -> Figure
     return figure
 
 
+def regularization_paths(runs: pd.DataFrame) -> Figure:
+    """Return accuracy against group sparsity (columns `accuracy`, `group_sparsity`), a line along `lam` a method.
+
+    A point is the mean over the runs of one lambda, its bars their standard deviation.
+    """
+    title = "Accuracy against group sparsity along lambda"
+    several = len(runs) > len(runs.groupby(["method", "lam"]))
+    figure, (ax,) = _axes(f"{title} (mean and standard deviation of seeds)" if several else title,
+                          "share of groups that are zero", ("accuracy",))  # fmt: skip
+    for i, (method, part) in enumerate(runs.groupby("method", sort=False)):
+        points = part.groupby("lam")[["group_sparsity", "accuracy"]].agg(["mean", "std"])
+        x, y = points["group_sparsity"], points["accuracy"]
+        ax.errorbar(x["mean"], y["mean"], xerr=x["std"], yerr=y["std"], label=str(method), capsize=2.5, elinewidth=1.0,
+                    marker=MARKERS[i % len(MARKERS)], markersize=5.5, **_style(i))  # fmt: skip
+    ax.set_xlim(-0.03, 1.03)
+    _legend(figure, ax)
+    return figure
+
+
 def identification(runs: pd.DataFrame) -> Figure:
     """Return Kaplan-Meier curves of the share of seeds that have identified the manifold by a step, with 95 % bands.
 

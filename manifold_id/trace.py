@@ -157,6 +157,15 @@ class Trace:
         first, end = np.searchsorted(self.step, [start, stop], side="right")
         return float(end - first) / (stop - start)
 
+    def moving_share(self, start: int = 0, stop: int | None = None) -> float:
+        """Return the share of the atoms that change at all over the steps start + 1 .. stop (default T), 0 of none.
+
+        With the flicker rate it tells a few atoms at the border of the manifold from a structure that flickers.
+        """
+        start, stop = self._window(start, stop)
+        first, end = np.searchsorted(self.step, [start, stop], side="right")
+        return len(np.unique(self.atom[first:end])) / max(self.atoms, 1)
+
     def precision_recall(self, reference: ArrayLike, steps: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
         """Return precision and recall of the set of active atoms at each of `steps`, float64 of their shape.
 

@@ -10,7 +10,9 @@ import click
 if TYPE_CHECKING:
     import pandas as pd
 
+    from manifold_id.report import Table
     from nn_bench.compare import Comparison, ComparisonResult
+    from nn_bench.path import PathResult
     from nn_bench.result import TrainResult
 
 
@@ -59,13 +61,20 @@ def train(
 
 @click.command()
 @click.argument("spec", default="lenet5-digits")
-@click.option("--out", type=click.Path(), help="Results folder.  [default: results/compare-NAME]")
+@click.option("--path", is_flag=True, help="Every method at each lambda of its path: accuracy against group sparsity.")
+@click.option("--out", type=click.Path(), help="Results folder.  [default: results/compare-NAME or results/path-NAME]")
 @click.option("--seeds", type=click.IntRange(min=1), help="Number of seeds, at most those of the file.")
 @click.option("--epochs", type=click.IntRange(min=1), help="Epochs, instead of the file's; milestones move along.")
 @click.option("--device", help="auto, cpu or cuda.")
 @click.option("--threads", type=click.IntRange(min=1), help="Threads of torch.")
 def compare(
-    spec: str, out: str | None, seeds: int | None, epochs: int | None, device: str | None, threads: int | None
+    spec: str,
+    path: bool,
+    out: str | None,
+    seeds: int | None,
+    epochs: int | None,
+    device: str | None,
+    threads: int | None,
 ) -> None:
     """Compare methods on one network and data set.
 
@@ -76,14 +85,18 @@ def compare(
     import torch
 
     from nn_bench.compare import Comparison
+    from nn_bench.path import follow
 
     if threads is not None:
         torch.set_num_threads(threads)
     comparison = Comparison.from_toml(spec)
     settings: dict[str, Any] = {} if device is None else {"device": device}
     comparison = comparison.changed(seeds=seeds, epochs=epochs, **settings)
-    folder = Path(out or Path("results") / f"compare-{comparison.name}")
-    _show_comparison(comparison.run(folder, progress=True))
+    folder = Path(out or Path("results") / f"{'path' if path else 'compare'}-{comparison.name}")
+    if path:
+        _show_path(follow(comparison, folder, progress=True))
+    else:
+        _show_comparison(comparison.run(folder, progress=True))
 
 
 @click.command()
@@ -145,9 +158,12 @@ def write_report_again(folder: Path) -> bool:
     import pandas as pd
 
     from nn_bench.compare import COMPARED, TUNED, Comparison, ComparisonResult
+    from nn_bench.path import FOLLOWED, PathResult
     from nn_bench.result import load_result
 
-    if (folder / COMPARED).is_file():
+    if (folder / FOLLOWED).is_file():
+        _show_path(PathResult.load(folder))
+    elif (folder / COMPARED).is_file():
         _show_comparison(ComparisonResult.load(folder))
     elif (folder / TUNED).is_file():
         _show_tuning(Comparison.load(folder / TUNED), pd.read_csv(folder / "trials.csv"), folder)
@@ -177,11 +193,21 @@ def _show_run(result: TrainResult) -> None:
 def _show_comparison(result: ComparisonResult) -> None:
     from nn_bench.report import comparison_table, write_comparison_report
 
-    table = comparison_table(result)
+    _show_table(comparison_table(result))
+    click.echo(f"report: {write_comparison_report(result)}")
+
+
+def _show_path(result: PathResult) -> None:
+    from nn_bench.report import path_table, write_path_report
+
+    _show_table(path_table(result))
+    click.echo(f"report: {write_path_report(result)}")
+
+
+def _show_table(table: Table) -> None:
     widths = [max(len(str(cell)) for cell in column) for column in zip(table.columns, *table.rows, strict=True)]
     for row in (table.columns, *table.rows):
         click.echo("  ".join(str(cell).ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
-    click.echo(f"report: {write_comparison_report(result)}")
 
 
 def _show_tuning(comparison: Comparison, trials: pd.DataFrame, folder: Path) -> None:

@@ -19,7 +19,7 @@ from nn_bench.images import Images
 from nn_bench.planted import PLANTED
 from nn_bench.result import TrainResult, load_result
 from nn_bench.training import check, train
-from nn_bench.tuning import Tuning, check_grids, points, search
+from nn_bench.tuning import Tuning, check_grids, numbers, points, search
 
 CONFIGS = Path(__file__).parent / "configs"
 COMPARED, TUNED = "comparison.json", "tuning.json"  # what a finished folder is of
@@ -30,7 +30,8 @@ _KEYS = ("base", "methods", "seeds", "tuning")
 class Comparison:
     """Runs to be made: a config for each method, and the seeds.
 
-    `grids` holds for each method the values of lr and lam from which the config's were chosen, by the rule `tuning`.
+    `grids` holds for each method the values of lr and lam from which the config's were chosen, by the rule `tuning`,
+    `paths` for some methods the values of lam at which its regularization path is followed (nn_bench.path).
     """
 
     name: str
@@ -38,9 +39,14 @@ class Comparison:
     seeds: tuple[int, ...]
     tuning: Tuning | None = None
     grids: dict[str, dict[str, list[float]]] = field(default_factory=dict)
+    paths: dict[str, list[float]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         check_grids(self.grids)
+        for method, lams in self.paths.items():
+            numbers(f"[methods.{method}] path", lams)
+            if len(set(lams)) < len(lams):
+                raise ValueError(f"[methods.{method}] path={lams} must be different values of lam")
         if self.tuning is not None and set(self.grids) != set(self.methods):
             missing = ", ".join(name for name in self.methods if name not in self.grids)
             raise ValueError(f"{self.name}: with [tuning] every method needs a grid: {missing} has none")
@@ -57,7 +63,8 @@ class Comparison:
 
         The file has `seeds`, a table [base] of settings that all methods share, a table [methods.NAME] for each with
         its own (see TrainConfig) and, if they can be tuned, a table [tuning] (see Tuning) and in each method's table a
-        `grid` such as { lr = [0.1, 0.3], lam = [1e-4, 1e-3] }.
+        `grid` such as { lr = [0.1, 0.3], lam = [1e-4, 1e-3] }. A method's `path` such as [3e-5, 1e-4] lists the values
+        of lam of its regularization path.
 
         Raises
         ------
@@ -80,23 +87,27 @@ class Comparison:
             if key not in _KEYS:
                 raise unknown_name(f"{where}: key", key, _KEYS)
         base = table(f"{where}: base", values.get("base", {}))
-        methods, grids = {}, {}
+        methods, grids, paths = {}, {}, {}
         for method, own in table(f"{where}: methods", values.get("methods", {})).items():
             own = dict(table(f"{where}: methods.{method}", own))
             if "grid" in own:
                 grids[method] = table(f"{where}: methods.{method}.grid", own.pop("grid"))
+            if "path" in own:
+                paths[method] = own.pop("path")
             methods[method] = TrainConfig.from_dict({"method": method, **base, **own}, f"{where}: [methods.{method}]")
         tuning = Tuning.from_dict(values["tuning"], where) if "tuning" in values else None
         seeds = values.get("seeds", [0])
         if not isinstance(seeds, list):
             raise TypeError(f"{where}: seeds={seeds!r} must be a list of numbers, such as [0, 1, 2]")
-        return cls(name, methods, tuple(seeds), tuning, grids)
+        return cls(name, methods, tuple(seeds), tuning, grids, paths)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values; `from_dict` takes them back."""
         methods = {name: config.to_dict() for name, config in self.methods.items()}
         for name, grid in self.grids.items():
             methods[name]["grid"] = grid
+        for name, lams in self.paths.items():
+            methods[name]["path"] = lams
         values = {"seeds": list(self.seeds), "methods": methods}
         return values if self.tuning is None else values | {"tuning": asdict(self.tuning)}
 
@@ -188,7 +199,11 @@ class ComparisonResult:
     @classmethod
     def load(cls, folder: Path) -> ComparisonResult:
         """Read the folder of a finished comparison; raises ValueError where a run is not there or damaged."""
-        comparison = Comparison.load(folder / COMPARED)
+        return cls.read(Comparison.load(folder / COMPARED), folder)
+
+    @classmethod
+    def read(cls, comparison: Comparison, folder: Path) -> ComparisonResult:
+        """Read the finished runs of a comparison from its folder; raises as `load`."""
         images = {name: load_images(name) for name in {config.data for config in comparison.methods.values()}}
         runs = {}
         for seed in comparison.seeds:
@@ -201,7 +216,7 @@ class ComparisonResult:
         return cls(comparison, folder, runs)
 
     def frame(self) -> pd.DataFrame:
-        """Return one row a run: method, seed, accuracy, sparsities, last change, flicker (of the last tenth).
+        """Return one row a run: method, seed, accuracy, sparsities, last change, flicker, moving (of the last tenth).
 
         On planted data also the final precision and recall of the proximal point's active groups in the tensor whose
         truth is known, and the step from which they are the planted ones (nan where they are not at the end).
@@ -212,6 +227,7 @@ class ComparisonResult:
             for prefix, trace in (("", run.trace), ("prox_", run.prox_trace)):
                 start = 0 if trace is None else int(0.9 * trace.steps)
                 row[f"{prefix}flicker"] = float("nan") if trace is None else trace.flicker_rate(start)
+                row[f"{prefix}moving"] = float("nan") if trace is None else trace.moving_share(start)
             for found in _planted(run):
                 row |= {"precision": found.precision[-1], "recall": found.recall[-1]}
                 row["planted_at"] = float("nan") if found.identified_at is None else found.identified_at

@@ -11,9 +11,10 @@ from typing import Any, Literal
 import pandas as pd
 
 from manifold_id import __version__
-from manifold_id.plots import by_epoch, precision_recall, trade_off
+from manifold_id.plots import by_epoch, precision_recall, regularization_paths, trade_off
 from manifold_id.report import Picture, Section, Table, write
 from nn_bench.compare import Comparison, ComparisonResult
+from nn_bench.path import PathResult
 from nn_bench.result import TrainResult
 from nn_bench.tuning import accuracy_floor, chosen
 
@@ -25,10 +26,25 @@ _FIGURES: tuple[tuple[str, str, str, Literal["linear", "share", "count"]], ...] 
     ("accuracy", "Validation accuracy", "share of images that are right", "linear"),
     ("train_loss", "Training loss", "cross entropy", "linear"),
 )
+_SHOWN = {
+    "accuracy": "accuracy",
+    "group_sparsity": "group sparsity",
+    "prox_group_sparsity": "prox group sparsity",
+    "sparsity": "zeros",
+    "stabilized_at": "last change",
+    "prox_stabilized_at": "prox last change",
+    "flicker": "flicker",
+    "prox_flicker": "prox flicker",
+    "moving": "moving",
+    "prox_moving": "prox moving",
+    "precision": "precision",
+    "recall": "recall",
+    "planted_at": "planted from step",
+}
 NOTE = (
     "Group sparsity: share of the groups that are exactly zero, of the parameter and (prox) of its proximal point. "
     "Last change: the step after which no group changed between zero and nonzero. "
-    "Flicker: changes a step in the last tenth of the run."
+    "Flicker: changes a step in the last tenth of the run; moving: share of the groups that change there at all."
 )
 
 
@@ -79,19 +95,43 @@ def write_comparison_report(result: ComparisonResult) -> Path:
         f"{first.epochs} epochs.",
         comparison.tuned_by(),
     ]
-    seeds = ", ".join(map(str, comparison.seeds))
     pictures, agreement = _pictures(result.curves()), result.agreement()
     if len(agreement):
         pictures.append(Picture(precision_recall(agreement), "Active groups of the proximal point against the planted"))
-    file = f"# comparison.toml, for: manifold-id compare comparison.toml\nseeds = {list(comparison.seeds)}"
-    for name, config in comparison.methods.items():
-        file += f"\n\n[methods.{json.dumps(name)}]\n{config.to_toml()}"
     sections = [
         Section("Comparison", tables=[comparison_table(result)], pictures=pictures),
-        _repeat({name: config.to_dict() | {"seed": seeds} for name, config in comparison.methods.items()}, file),
+        _repeat_comparison(comparison, "manifold-id compare comparison.toml"),
     ]
     title = f"Networks: {comparison.name}"
     return write(result.folder / "report.html", title, [text for text in summary if text], sections)
+
+
+def write_path_report(result: PathResult) -> Path:
+    """Write report.html and runs.csv into the path's folder; return the report's path."""
+    comparison, runs = result.comparison, result.frame()
+    runs.to_csv(result.folder / "runs.csv", index=False)
+    first = next(iter(comparison.methods.values()))
+    summary = (
+        f"{len(comparison.methods)} methods on {first.model} and {first.data}, {len(comparison.seeds)} seeds at each "
+        f"lambda, {first.epochs} epochs."
+    )
+    caption = "Accuracy against group sparsity; a line joins the lambdas of a method."
+    figure = Picture(regularization_paths(runs), caption)
+    sections = [
+        Section("Paths", tables=[path_table(result)], pictures=[figure]),
+        _repeat_comparison(comparison, "manifold-id compare --path comparison.toml"),
+    ]
+    return write(result.folder / "report.html", f"Regularization paths: {comparison.name}", [summary], sections)
+
+
+def path_table(result: PathResult) -> Table:
+    """Return one row a point: mean and standard deviation over the seeds."""
+    summary = result.frame().drop(columns="seed").groupby(["method", "lam"], sort=False).agg(["mean", "std"])
+    shown = ("accuracy", "group_sparsity", "stabilized_at", "flicker", "moving")
+    points = ((method, lam, row) for (method, lam), row in summary.iterrows())
+    rows = [[method, f"{lam:g}", *(_cell(row, column) for column in shown)] for method, lam, row in points]
+    columns = ["method", "lambda", *(_SHOWN[column] for column in shown)]
+    return Table(columns, rows, title="Mean and standard deviation over the seeds", note=NOTE)
 
 
 def write_tuning_report(comparison: Comparison, trials: pd.DataFrame, folder: Path) -> Path:
@@ -121,20 +161,7 @@ def _number(value: Any) -> str:
 def comparison_table(result: ComparisonResult) -> Table:
     """Return one row a method: mean and standard deviation over the seeds."""
     summary = result.summary()
-    shown = {
-        "accuracy": "accuracy",
-        "group_sparsity": "group sparsity",
-        "prox_group_sparsity": "prox group sparsity",
-        "sparsity": "zeros",
-        "stabilized_at": "last change",
-        "prox_stabilized_at": "prox last change",
-        "flicker": "flicker",
-        "prox_flicker": "prox flicker",
-        "precision": "precision",
-        "recall": "recall",
-        "planted_at": "planted from step",
-    }
-    shown = {column: name for column, name in shown.items() if column in summary}
+    shown = {column: name for column, name in _SHOWN.items() if column in summary}
     rows = [[str(method), *(_cell(row, column) for column in shown)] for method, row in summary.iterrows()]
     return Table(["method", *shown.values()], rows, title="Mean and standard deviation over the seeds", note=NOTE)
 
@@ -153,6 +180,16 @@ def _pictures(curves: pd.DataFrame) -> list[Picture]:
         for column, title, label, scale in _FIGURES
         if column in curves
     ]
+
+
+def _repeat_comparison(comparison: Comparison, command: str) -> Section:
+    file = f"# comparison.toml, for: {command}\nseeds = {list(comparison.seeds)}"
+    for name, config in comparison.methods.items():
+        file += f"\n\n[methods.{json.dumps(name)}]\n{config.to_toml()}"
+        if name in comparison.paths:
+            file += f"\npath = {comparison.paths[name]}"
+    seeds = ", ".join(map(str, comparison.seeds))
+    return _repeat({name: config.to_dict() | {"seed": seeds} for name, config in comparison.methods.items()}, file)
 
 
 def _repeat(configs: dict[str, dict[str, Any]], file: str) -> Section:

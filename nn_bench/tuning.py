@@ -103,16 +103,21 @@ def points(grid: Mapping[str, Iterable[float]]) -> list[dict[str, float]]:
     return [dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())]
 
 
+def numbers(name: str, values: Any) -> None:
+    """Raise TypeError or ValueError for something else than a list of numbers >= 0."""
+    if not isinstance(values, list) or not values:
+        raise TypeError(f"{name}={values!r} must be a list of numbers")
+    for value in values:
+        real(name, value, 0)
+
+
 def check_grids(grids: Mapping[str, Mapping[str, list[float]]]) -> None:
     """Raise TypeError or ValueError for a grid of something else than lists of lr and lam, or of different sizes."""
     for method, grid in grids.items():
         for name, values in grid.items():
             if name not in _TUNED:
                 raise unknown_name(f"[methods.{method}] grid", name, _TUNED)
-            if not isinstance(values, list) or not values:
-                raise TypeError(f"[methods.{method}] grid: {name}={values!r} must be a list of numbers")
-            for value in values:
-                real(f"[methods.{method}] grid: {name}", value, 0)
+            numbers(f"[methods.{method}] grid: {name}", values)
     sizes = {method: len(points(grid)) for method, grid in grids.items()}
     if len(set(sizes.values())) > 1:
         given = ", ".join(f"{method} {size}" for method, size in sizes.items())

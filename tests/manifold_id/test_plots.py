@@ -251,3 +251,18 @@ def test_the_trade_off_joins_the_networks_that_none_beats_in_both():
     bottom = ax.get_ylim()[0]
     assert bottom == pytest.approx(0.86 - 4 * 0.05) and points.get_offsets()[-1].tolist() == [1.0, bottom]
     assert rings.get_offsets().tolist() == [[0.6, 0.86]]
+
+
+def test_a_path_joins_the_means_of_a_methods_lambdas_in_order():
+    first = [("A", 0.1, 0.5, 0.8), ("A", 0.1, 0.7, 0.9), ("A", 0.01, 0.2, 0.91), ("A", 0.01, 0.2, 0.93)]
+    runs = pd.DataFrame([*first, ("B", 0, 0, 0.95)], columns=["method", "lam", "group_sparsity", "accuracy"])
+    (ax,) = plots.regularization_paths(runs).axes
+    path, single = ax.containers
+    np.testing.assert_allclose(path.lines[0].get_xydata(), [[0.2, 0.92], [0.6, 0.85]])
+    across, up = (bars.get_segments() for bars in path.lines[2])
+    deviation = np.sqrt([0.0002, 0.005, 0.02])
+    np.testing.assert_allclose(np.ptp(up[0], axis=0), [0, 2 * deviation[0]], atol=1e-12)
+    np.testing.assert_allclose(np.ptp(across[1], axis=0), [2 * deviation[2], 0], atol=1e-12)
+    np.testing.assert_allclose(single.lines[0].get_xydata(), [[0, 0.95]])
+    assert "standard deviation" in ax.get_title()
+    assert "standard deviation" not in plots.regularization_paths(runs.iloc[[0, 2]]).axes[0].get_title()

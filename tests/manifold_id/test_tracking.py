@@ -78,6 +78,7 @@ def test_every_answer_is_the_dense_replays(seed):
     for a, b in {(0, steps), (steps // 2, steps), (steps // 3, steps // 3 + 1)}:
         assert trace.wrong_share(reference, a, b) == pytest.approx(wrong[a + 1 : b + 1].mean(), abs=1e-15)
         assert trace.flicker_rate(a, b) == pytest.approx(moved[a:b].sum() / (b - a), abs=1e-15)
+        assert trace.moving_share(a, b) == pytest.approx(moved[a:b].any(axis=0).mean(), abs=1e-15)
         assert trace.exits(reference, a, b) == (wrong[a + 1 : b + 1] & ~wrong[a:b]).sum()
 
     precision, recall = trace.precision_recall(reference, every)
@@ -181,7 +182,7 @@ def test_a_run_without_changes():
     assert trace.last_false_positive([1, 0]) is None
     assert trace.last_false_positive([0, 0]) == 10
     assert trace.last_false_negative([1, 1]) == 10
-    assert trace.flicker_rate() == 0.0
+    assert trace.flicker_rate() == trace.moving_share() == 0.0
     assert trace.off_steps([0, 0]) == 11
 
 
