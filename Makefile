@@ -43,7 +43,7 @@ $(VENV)/.core: pyproject.toml constraints.txt | $(BIN)/python
 	touch $@
 
 $(VENV)/.notebooks: $(VENV)/.core
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[notebooks]"
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[notebooks,nn]"
 	touch $@
 
 $(VENV)/.all: pyproject.toml constraints.txt | $(BIN)/python

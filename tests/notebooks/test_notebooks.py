@@ -15,6 +15,7 @@ NAMES = (
     "4_theorems",
     "5_nondegeneracy",
     "6_your_own_problem",
+    "7_networks",
 )
 each = pytest.mark.parametrize("name", NAMES)
 pytestmark = pytest.mark.timeout(600)  # seconds of work each, but slow machines compile all kernels here
