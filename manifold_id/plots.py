@@ -194,12 +194,12 @@ def regularization_paths(runs: pd.DataFrame) -> Figure:
 
     A point is the mean over the runs of one lambda, its bars their standard deviation.
     """
-    title = "Accuracy against group sparsity along lambda"
-    several = len(runs) > len(runs.groupby(["method", "lam"]))
-    figure, (ax,) = _axes(f"{title} (mean and standard deviation of seeds)" if several else title,
+    title = "Accuracy against group sparsity"
+    several = len(runs) > len(runs.groupby(["method", "lam"], dropna=False))
+    figure, (ax,) = _axes(f"{title} (mean ± standard deviation)" if several else title,
                           "share of groups that are zero", ("accuracy",))  # fmt: skip
     for i, (method, part) in enumerate(runs.groupby("method", sort=False)):
-        points = part.groupby("lam")[["group_sparsity", "accuracy"]].agg(["mean", "std"])
+        points = part.groupby("lam", dropna=False)[["group_sparsity", "accuracy"]].agg(["mean", "std"])
         x, y = points["group_sparsity"], points["accuracy"]
         ax.errorbar(x["mean"], y["mean"], xerr=x["std"], yerr=y["std"], label=str(method), capsize=2.5, elinewidth=1.0,
                     marker=MARKERS[i % len(MARKERS)], markersize=5.5, **_style(i))  # fmt: skip

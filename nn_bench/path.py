@@ -12,6 +12,7 @@ from pathlib import Path
 import pandas as pd
 
 from nn_bench.compare import Comparison, ComparisonResult
+from nn_bench.methods import METHODS
 
 FOLLOWED = "path.json"  # what a finished folder is of
 
@@ -35,13 +36,15 @@ class PathResult:
         return cls(comparison, ComparisonResult.read(_at_points(comparison), folder))
 
     def frame(self) -> pd.DataFrame:
-        """Return one row a run: method, lam, seed and the other columns of ComparisonResult.frame."""
-        frame = self.result.frame()
-        made = {label: (method, lam) for label, method, lam in _points(self.comparison)}
-        methods, lams = zip(*frame["method"].map(made), strict=True)
-        return frame.assign(method=methods).assign(lam=lams)[
-            ["method", "lam", *(name for name in frame if name != "method")]
-        ]
+        """Return one row a run: method, lam (nan: it has none), seed, the other columns of ComparisonResult.frame."""
+        frame, methods = self.result.frame(), self.comparison.methods
+        made = {
+            label: (name, lam if METHODS[methods[name].method].proximal else float("nan"))
+            for label, name, lam in _points(self.comparison)
+        }
+        names, lams = zip(*frame["method"].map(made), strict=True)
+        columns = ["method", "lam", *(column for column in frame if column != "method")]
+        return frame.assign(method=names, lam=lams)[columns]
 
 
 def follow(comparison: Comparison, out: str | os.PathLike[str], progress: bool = False) -> PathResult:

@@ -126,10 +126,11 @@ def write_path_report(result: PathResult) -> Path:
 
 def path_table(result: PathResult) -> Table:
     """Return one row a point: mean and standard deviation over the seeds."""
-    summary = result.frame().drop(columns="seed").groupby(["method", "lam"], sort=False).agg(["mean", "std"])
+    runs = result.frame().drop(columns="seed")
+    summary = runs.groupby(["method", "lam"], sort=False, dropna=False).agg(["mean", "std"])
     shown = ("accuracy", "group_sparsity", "stabilized_at", "flicker", "moving")
     points = ((method, lam, row) for (method, lam), row in summary.iterrows())
-    rows = [[method, f"{lam:g}", *(_cell(row, column) for column in shown)] for method, lam, row in points]
+    rows = [[method, _number(lam), *(_cell(row, column) for column in shown)] for method, lam, row in points]
     columns = ["method", "lambda", *(_SHOWN[column] for column in shown)]
     return Table(columns, rows, title="Mean and standard deviation over the seeds", note=NOTE)
 

@@ -255,7 +255,7 @@ def test_the_trade_off_joins_the_networks_that_none_beats_in_both():
 
 def test_a_path_joins_the_means_of_a_methods_lambdas_in_order():
     first = [("A", 0.1, 0.5, 0.8), ("A", 0.1, 0.7, 0.9), ("A", 0.01, 0.2, 0.91), ("A", 0.01, 0.2, 0.93)]
-    runs = pd.DataFrame([*first, ("B", 0, 0, 0.95)], columns=["method", "lam", "group_sparsity", "accuracy"])
+    runs = pd.DataFrame([*first, ("B", np.nan, 0, 0.95)], columns=["method", "lam", "group_sparsity", "accuracy"])
     (ax,) = plots.regularization_paths(runs).axes
     path, single = ax.containers
     np.testing.assert_allclose(path.lines[0].get_xydata(), [[0.2, 0.92], [0.6, 0.85]])

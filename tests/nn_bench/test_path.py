@@ -39,9 +39,11 @@ def test_every_lambda_is_trained_with_every_seed(spec, tmp_path):
     comparison = Comparison.from_toml(spec)
     path = follow(comparison, tmp_path / "out")
     frame = path.frame()
-    points = [("RMDA", 0.01), ("RMDA", 0.1), ("dense", comparison.methods["dense"].lam)]
+    points = [("RMDA", 0.01), ("RMDA", 0.1), ("dense", np.nan)]  # lambda has no effect on the dense one
     expected = [(method, lam, seed) for seed in (3, 5) for method, lam in points]
-    assert list(frame[["method", "lam", "seed"]].itertuples(index=False, name=None)) == expected
+    pd.testing.assert_frame_equal(
+        frame[["method", "lam", "seed"]], pd.DataFrame(expected, columns=["method", "lam", "seed"])
+    )
     alone = comparison.changed(lam=0.1).run(tmp_path / "alone").frame()
     own = frame[(frame["method"] == "RMDA") & (frame["lam"] == 0.1)]
     same = ["accuracy", "group_sparsity", "stabilized_at", "flicker"]
@@ -56,6 +58,7 @@ def test_the_command_prints_the_points_and_its_page_repeats_them(spec, tmp_path)
     done = runner.invoke(commands.compare, [str(spec), "--path", "--seeds", "1", "--out", str(out)])
     assert done.exit_code == 0, done.output
     assert [line.split()[:2] for line in done.output.splitlines()[1:3]] == [["RMDA", "0.01"], ["RMDA", "0.1"]]
+    assert done.output.splitlines()[3].split()[0] == "dense"
     assert list(pd.read_csv(out / "runs.csv")["lam"][:2]) == [0.01, 0.1]
     page = (out / "report.html").read_text(encoding="utf-8")
     assert page.count("<svg") == 1
