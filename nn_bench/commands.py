@@ -79,8 +79,8 @@ def compare(
     """Compare methods on one network and data set.
 
     SPEC is a TOML file or the name of a built-in comparison: lenet5-digits, lenet5-fashion,
-    lenet5-small-fashion, lenet5-mnist, planted-inputs, planted-teacher. Runs that are there already
-    are not made again.
+    lenet5-small-fashion, lenet5-mnist, planted-inputs, planted-channels, planted-teacher. Runs that
+    are there already are not made again.
     """
     import torch
 
