@@ -74,7 +74,7 @@ def _at_points(comparison: Comparison) -> Comparison:
 def _points(comparison: Comparison) -> list[tuple[str, str, float]]:
     """Return label, method and lambda of every point; a label is unique."""
     return [
-        (f"{name}-lam{lam:g}" if name in comparison.paths else name, name, lam)
+        (f"{name}-lam{lam}" if name in comparison.paths else name, name, lam)
         for name, config in comparison.methods.items()
         for lam in sorted(comparison.paths.get(name, [config.lam]))
     ]

@@ -79,6 +79,7 @@ def test_the_command_prints_the_points_and_its_page_repeats_them(spec, tmp_path)
         ("path = []", r"path=\[\] must be a list of numbers"),
         ("path = [0.1, -1]", r"path=-1 must be a finite number in \[0, inf\)"),
         ("path = [0.1, 0.1]", r"path=\[0\.1, 0\.1\] must be different values of lam"),
+        ('method = "SGD"\npath = [0.1]', r"path=\[0\.1\]: the method has no lambda, leave the path out"),
     ],
 )
 def test_mistakes_are_named(tmp_path, path, message):
