@@ -154,17 +154,14 @@ class Trace:
     def flicker_rate(self, start: int = 0, stop: int | None = None) -> float:
         """Return the number of changes a step over the steps start + 1 .. stop (default T)."""
         start, stop = self._window(start, stop)
-        first, end = np.searchsorted(self.step, [start, stop], side="right")
-        return float(end - first) / (stop - start)
+        return len(self._changed(start, stop)) / (stop - start)
 
     def moving_share(self, start: int = 0, stop: int | None = None) -> float:
         """Return the share of the atoms that change at all over the steps start + 1 .. stop (default T), 0 of none.
 
         With the flicker rate it tells a few atoms at the border of the manifold from a structure that flickers.
         """
-        start, stop = self._window(start, stop)
-        first, end = np.searchsorted(self.step, [start, stop], side="right")
-        return len(np.unique(self.atom[first:end])) / max(self.atoms, 1)
+        return len(np.unique(self._changed(*self._window(start, stop)))) / max(self.atoms, 1)
 
     def precision_recall(self, reference: ArrayLike, steps: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
         """Return precision and recall of the set of active atoms at each of `steps`, float64 of their shape.
@@ -258,3 +255,8 @@ class Trace:
         if start >= stop:
             raise ValueError(f"start={start} and stop={stop} enclose no step: choose start < stop")
         return start, stop
+
+    def _changed(self, start: int, stop: int) -> np.ndarray:
+        """Return the atom of every change at the steps start + 1 .. stop."""
+        first, end = np.searchsorted(self.step, [start, stop], side="right")
+        return self.atom[first:end]

@@ -12,6 +12,7 @@ from pathlib import Path
 import pandas as pd
 
 from nn_bench.compare import Comparison, ComparisonResult
+from nn_bench.config import TrainConfig
 from nn_bench.methods import METHODS
 
 FOLLOWED = "path.json"  # what a finished folder is of
@@ -37,12 +38,10 @@ class PathResult:
 
     def frame(self) -> pd.DataFrame:
         """Return one row a run: method, lam (nan: it has none), seed, the other columns of ComparisonResult.frame."""
-        frame, methods = self.result.frame(), self.comparison.methods
-        made = {
-            label: (name, lam if METHODS[methods[name].method].proximal else float("nan"))
-            for label, name, lam in _points(self.comparison)
-        }
-        names, lams = zip(*frame["method"].map(made), strict=True)
+        frame, points = self.result.frame(), _points(self.comparison)
+        made = [points[label] for label in frame["method"]]
+        names = [name for name, _ in made]
+        lams = [config.lam if METHODS[config.method].proximal else float("nan") for _, config in made]
         columns = ["method", "lam", *(column for column in frame if column != "method")]
         return frame.assign(method=names, lam=lams)[columns]
 
@@ -67,14 +66,16 @@ def follow(comparison: Comparison, out: str | os.PathLike[str], progress: bool =
 
 
 def _at_points(comparison: Comparison) -> Comparison:
-    methods = {label: comparison.methods[name].changed(lam=lam) for label, name, lam in _points(comparison)}
+    methods = {label: config for label, (_, config) in _points(comparison).items()}
     return replace(comparison, methods=methods, tuning=None, grids={}, paths={})
 
 
-def _points(comparison: Comparison) -> list[tuple[str, str, float]]:
-    """Return label, method and lambda of every point; a label is unique."""
-    return [
-        (f"{name}-lam{lam}" if name in comparison.paths else name, name, lam)
-        for name, config in comparison.methods.items()
-        for lam in sorted(comparison.paths.get(name, [config.lam]))
-    ]
+def _points(comparison: Comparison) -> dict[str, tuple[str, TrainConfig]]:
+    """Return the method and the config of every point, by its label."""
+    points = {}
+    for name, config in comparison.methods.items():
+        if name not in comparison.paths:
+            points[name] = name, config
+        for lam in sorted(comparison.paths.get(name, [])):
+            points[f"{name}-lam{lam}"] = name, config.changed(lam=lam)
+    return points

@@ -128,11 +128,7 @@ def path_table(result: PathResult) -> Table:
     """Return one row a point: mean and standard deviation over the seeds."""
     runs = result.frame().drop(columns="seed")
     summary = runs.groupby(["method", "lam"], sort=False, dropna=False).agg(["mean", "std"])
-    shown = ("accuracy", "group_sparsity", "stabilized_at", "flicker", "moving")
-    points = ((method, lam, row) for (method, lam), row in summary.iterrows())
-    rows = [[method, _number(lam), *(_cell(row, column) for column in shown)] for method, lam, row in points]
-    columns = ["method", "lambda", *(_SHOWN[column] for column in shown)]
-    return Table(columns, rows, title="Mean and standard deviation over the seeds", note=NOTE)
+    return _means(summary, ["method", "lambda"], ["accuracy", "group_sparsity", "stabilized_at", "flicker", "moving"])
 
 
 def write_tuning_report(comparison: Comparison, trials: pd.DataFrame, folder: Path) -> Path:
@@ -162,9 +158,17 @@ def _number(value: Any) -> str:
 def comparison_table(result: ComparisonResult) -> Table:
     """Return one row a method: mean and standard deviation over the seeds."""
     summary = result.summary()
-    shown = {column: name for column, name in _SHOWN.items() if column in summary}
-    rows = [[str(method), *(_cell(row, column) for column in shown)] for method, row in summary.iterrows()]
-    return Table(["method", *shown.values()], rows, title="Mean and standard deviation over the seeds", note=NOTE)
+    return _means(summary, ["method"], [column for column in _SHOWN if column in summary])
+
+
+def _means(summary: pd.DataFrame, keys: list[str], shown: list[str]) -> Table:
+    """Return the table of a frame whose index holds the `keys` and whose columns are (name, "mean" or "std")."""
+    rows = [
+        [*map(_number, index if isinstance(index, tuple) else (index,)), *(_cell(row, column) for column in shown)]
+        for index, row in summary.iterrows()
+    ]
+    columns = [*keys, *(_SHOWN[column] for column in shown)]
+    return Table(columns, rows, title="Mean and standard deviation over the seeds", note=NOTE)
 
 
 def _cell(row: pd.Series, column: str) -> str:
