@@ -6,6 +6,7 @@ import math
 import time
 import warnings
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -13,15 +14,17 @@ import numpy as np
 from scipy.sparse import issparse
 
 from convex_bench.ground_truth.curvature import affine_curvature, form_curvature
+from convex_bench.ground_truth.doubled import accurate_gradient
 from convex_bench.ground_truth.fista import fista
 from convex_bench.ground_truth.form import PENALTIES, Form, form_of, gradient_scale
 from convex_bench.ground_truth.gap_safe import dual_point
 from convex_bench.ground_truth.gram import Smooth
 from convex_bench.ground_truth.model import cvxpy_solve
 from convex_bench.ground_truth.polish import group_curvature, settle, support_start
+from convex_bench.ground_truth.proof import Proof, prove, prove_strongly_convex
+from convex_bench.ground_truth.refine import Judged, refine
 from convex_bench.ground_truth.solution import Solution
 from convex_bench.ground_truth.threads import one_thread
-from convex_bench.ground_truth.working_set import Iterate
 from convex_bench.problem import Problem
 from manifold_id.certificate import DEGENERATE, STATIONARY, Certificate, certify
 from manifold_id.validation import real, unknown_name
@@ -94,7 +97,7 @@ def solve_checked(
     form = form_of(problem)
     if form is None:
         point, certificate, steps = fista(problem, w, tol)
-        best = None
+        best, smooth = None, None
         name = name.replace("working-set prox-Newton", "FISTA with restart").replace("support, Newton", "steps")
     else:
         smooth = Smooth(problem) if smooth is None else smooth
@@ -104,8 +107,8 @@ def solve_checked(
             other = _by_newton(problem, form, smooth, again[0], tol)
             if other[1].residual.max() < certificate.residual.max():
                 (best, certificate), name = other, again[1]
-        point, steps = best.w.reshape(problem.shape), best.steps
-    return _solution(problem, form, point, best, certificate, solver, name, began, steps, witness)
+        point, steps = best.at.w.reshape(problem.shape), best.at.steps
+    return _solution(problem, form, smooth, point, best, certificate, solver, name, began, steps, witness, tol)
 
 
 def _other_starts(problem: Problem, solver: str, start: Any) -> Iterator[tuple[Array, str]]:
@@ -136,14 +139,16 @@ def _feasible(problem: Problem, w: Array) -> Array:
     return np.asarray(problem.regularizer.prox(w, 1e-12))
 
 
-def _by_newton(problem: Problem, form: Form, smooth: Smooth, w: Array, tol: float) -> tuple[Iterate, Certificate]:
+def _by_newton(problem: Problem, form: Form, smooth: Smooth, w: Array, tol: float) -> tuple[Judged, Certificate]:
     flat = w.reshape(-1).astype(np.float64)
     if 2 * np.count_nonzero(flat) > flat.size:  # a support is not known yet
         flat = support_start(smooth, form, flat)
     best = settle(smooth, form, flat, tol)
-    point, gradient = best.w.reshape(problem.shape), best.gradient.reshape(problem.shape)
-    scale = 1.0 if form.lam.any() or form.l1.any() else gradient_scale(problem)
-    return best, certify(point, gradient, problem.regularizer, tol=tol, gradient_scale=scale)
+    judged = refine(smooth, form, best, tol)
+    if judged.worst > tol:  # another support, from the better point
+        other = refine(smooth, form, settle(smooth, form, judged.at.w, tol), tol)
+        judged = other if other.worst < judged.worst else judged
+    return judged, judged_certificate(problem, form, judged, tol)
 
 
 def _tiny(problem: Problem, form: Form, w: Array) -> bool:
@@ -159,26 +164,47 @@ def _tiny(problem: Problem, form: Form, w: Array) -> bool:
 def _solution(
     problem: Problem,
     form: Form | None,
+    smooth: Smooth | None,
     w: Array,
-    best: Iterate | None,
+    best: Judged | None,
     certificate: Certificate,
     solver: str,
     method: str,
     began: float,
     steps: int,
     witness: float,
+    tol: float,
 ) -> Solution:
     status = certificate.status
     gap = float("inf")
-    if form is not None and best is not None:
-        gap = dual_point(problem, form, best.w, best.margins, best.gradient).gap
+    proof = None
+    low = np.zeros_like(w)
+    proved, radius = np.zeros(len(certificate.codes), dtype=bool), float("inf")
+    if form is not None and best is not None and smooth is not None:
+        gap = dual_point(problem, form, best.at.w, best.at.margins, best.at.gradient).gap
         curvature = partial(form_curvature, problem, form, w.reshape(-1))
         if status == "certified" and _tiny(problem, form, w):
             status = "degenerate"
+        low = best.low.reshape(w.shape)
+        if status != "failed":
+            proof = prove(smooth, form, best)
+            proved, radius = _by_atom(problem, form, proof), proof.radius
+            if status == "certified" and not proved.all():
+                status = "degenerate"
     else:
         curvature = partial(affine_curvature, problem, w, certificate.codes)
+        if status != "failed":
+            certificate, error = _accurately(problem, w, certificate, tol)
+            status = certificate.status
+            radius, proved = prove_strongly_convex(problem, w, certificate, error)
+            if status == "certified" and not proved.all():
+                status = "degenerate"
     return Solution(
         w=w,
+        low=low,
+        radius=radius,
+        proved=proved,
+        reason=_reason(problem, form, best, certificate, status),
         value=problem.value(w),
         gap=gap,
         residual=certificate.residual,
@@ -199,6 +225,76 @@ def _solution(
         intercepted=problem.intercept,
         names=None if problem.regularizer.atom_names is None else np.array(problem.regularizer.atom_names),
     )
+
+
+def _accurately(problem: Problem, w: Array, certificate: Certificate, tol: float) -> tuple[Certificate, Array]:
+    """Return the certificate from a gradient in double-double arithmetic, its residuals with that gradient's error."""
+    flat = w.reshape(-1)
+    found = accurate_gradient(problem, flat, np.zeros_like(flat), np.arange(flat.size))
+    scale = gradient_scale(problem)
+    exact = certify(w, found.gradient.reshape(w.shape), problem.regularizer, tol=tol, gradient_scale=scale)
+    lost = float(np.linalg.norm(found.error))
+    residual = exact.residual + np.where(exact.residual > 0, lost / exact.scale, 0.0)
+    status = "failed" if not residual.max(initial=0.0) <= tol else exact.status
+    return replace(exact, residual=residual, absolute=residual * exact.scale, status=status), found.error
+
+
+def judged_certificate(problem: Problem, form: Form, judged: Judged, tol: float) -> Certificate:
+    """Return the certificate of a judged point: its residuals include the bound of their rounding error."""
+    at = judged.at
+    shape = problem.shape
+    gradient = judged.gradient + form.ridge * judged.low  # psi adds the ridge at w
+    scale = 1.0 if form.lam.any() or form.l1.any() else gradient_scale(problem)
+    plain = certify(at.w.reshape(shape), gradient.reshape(shape), problem.regularizer, tol=tol, gradient_scale=scale)
+    inner = problem.penalty.separable((problem.n_features, *shape[1:]))
+    assert inner is not None  # there is a form
+    rows = len(plain.codes) - (problem.n_features * problem.n_outputs if inner.atoms == "entries" else len(inner.lam))
+    groups = len(form.lam) - int(problem.intercept) * problem.n_outputs
+    residual, scales = judged.residual[:groups], judged.scale[:groups]
+    if inner.atoms == "entries" and len(inner.lam) != problem.n_features * problem.n_outputs:
+        residual, scales = residual[inner.labels], scales[inner.labels]  # a bound of the entries' own
+    if rows:
+        residual = np.append(residual, judged.residual[groups:].max())
+        scales = np.append(scales, judged.scale[groups:].min())
+    relative = float(np.min(plain.margin / scales, initial=math.inf))
+    worst = float(residual.max(initial=0.0))
+    status = "failed" if not worst <= tol else "degenerate" if relative < DEGENERATE else "certified"
+    return replace(
+        plain, residual=residual, absolute=residual * scales, scale=scales, relative_margin=relative, status=status
+    )
+
+
+def _by_atom(problem: Problem, form: Form, proof: Proof) -> Array:
+    """Return what is proved of each atom of the regularizer."""
+    inner = problem.penalty.separable((problem.n_features, *problem.shape[1:]))
+    assert inner is not None
+    size = problem.n_features * problem.n_outputs
+    free = proof.groups[len(form.lam) - int(problem.intercept) * problem.n_outputs :] if problem.intercept else None
+    proved = proof.entries[:size] if inner.atoms == "entries" else proof.groups[: len(inner.lam)]
+    return proved.copy() if free is None else np.append(proved, free.all())
+
+
+def _reason(problem: Problem, form: Form | None, best: Judged | None, certificate: Certificate, status: str) -> str:
+    """Return why a solution is not certified, and the remedy; nothing where it is."""
+    if status == "certified":
+        return ""
+    if status == "degenerate":
+        if certificate.relative_margin < DEGENERATE:
+            return "an atom that is off has a margin of zero up to rounding: its place on or off is not determined"
+        return "the solution is not proved unique (dependent columns), or an active atom is zero up to its error"
+    if form is None or best is None:
+        return "the iteration ended above the tolerance"
+    scale = np.empty(form.size)
+    scale[form.members] = form.of(best.scale)
+    lost = best.terms / np.maximum(scale, np.finfo(float).tiny)
+    if lost.max() > STATIONARY:
+        worst = int(lost.argmax()) // problem.n_outputs
+        name = "the intercept" if worst == problem.n_features else f"column {worst}"
+        return (
+            f"rounding w to doubles moves the gradient of {name} by up to {lost.max():.1e} of its scale: "
+            "centre and scale the columns of X"
+        )
+    return "the iteration ended above the tolerance: centre or scale the columns of X, or raise lam"
 
 
 def _warn_if_trivial(problem: Problem, solution: Solution) -> None:

@@ -8,7 +8,6 @@ from convex_bench.ground_truth import working_set
 from convex_bench.ground_truth.form import Form
 from convex_bench.ground_truth.gram import Smooth
 from convex_bench.ground_truth.least_norm import least_norm
-from convex_bench.ground_truth.refine import refine
 from convex_bench.ground_truth.working_set import Iterate
 
 Array = np.ndarray
@@ -56,8 +55,6 @@ def support_start(smooth: Smooth, form: Form, w: Array) -> Array:
 def settle(smooth: Smooth, form: Form, start: Array, tol: float) -> Iterate:
     """Return the best point reached from a flat start with exact zeros."""
     best = working_set.run(smooth, form, start, tol)
-    if best.worst > tol:
-        best = refine(smooth, form, best)
     if best.worst > ROUNDING:
         best = _both(smooth, form, best, tol)
     if best.worst <= tol:

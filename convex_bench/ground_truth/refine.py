@@ -1,85 +1,206 @@
-"""Newton corrections from a gradient in extended precision, for a residual that rounding keeps above the tolerance.
+"""The last digits: residuals with a bound of their rounding error, and Newton corrections that are judged by them.
 
 A float64 gradient (1/n) sum x_ij l'(m_i) is off by the rounding of the margins and of the sum, which can exceed 1e-12
-lam where lam is small beside the columns' scale. Here margins and sums are formed in numpy.longdouble (64 bits of
-mantissa on x86; where it is no wider than float64 nothing is gained and nothing lost).
+lam where lam is small beside the columns' scale. Here it comes with a bound, in double-double arithmetic wherever the
+plain bound does not decide (Higham, Accuracy and Stability of Numerical Algorithms, 2002, ch. 3 and 12).
 """
 
 from __future__ import annotations
 
-import numpy as np
-from scipy import sparse
+from dataclasses import dataclass
 
+import numpy as np
+
+from convex_bench.ground_truth.doubled import Accurate, U, accurate_gradient
 from convex_bench.ground_truth.form import Form
 from convex_bench.ground_truth.gram import Smooth
-from convex_bench.ground_truth.model_step import newton_step
+from convex_bench.ground_truth.model_step import norm_curvature, parts
 from convex_bench.ground_truth.working_set import Iterate, model_at
-from convex_bench.problem import Problem
 
 Array = np.ndarray
-WORTH = 1e-8  # residuals above this are no matter of rounding
-BLOCK = 2**20
-ROUNDS = 4
+ROUNDS = 6
+DECIDED = 1e-3  # off groups that are this far inside by the plain bound need no more digits
+ENOUGH = 0.1  # of the tolerance: corrections stop here
+SAFE = 1.0 + 1e-6
 
 
-def accurate_gradient(problem: Problem, w: Array) -> Array:
-    """Return the flat gradient of f at a flat w, from extended margins and sums, rounded once at the end."""
-    W = w.reshape(problem.shape[0], -1)
-    support = np.flatnonzero(W[: problem.n_features].any(axis=1))
-    total = np.zeros(W.shape, dtype=np.longdouble)
-    size = max(1, BLOCK // problem.n_features)
-    for begin in range(0, problem.n, size):
-        rows = slice(begin, min(begin + size, problem.n))
-        part = problem.X[rows]
-        dense = (part.toarray() if sparse.issparse(part) else part).astype(np.longdouble)
-        margins = dense[:, support] @ W[support].astype(np.longdouble)
-        if problem.intercept:
-            margins = margins + W[-1]
-        d = _derivative(problem, margins, rows)
-        total[: problem.n_features] += dense.T @ d
-        if problem.intercept:
-            total[-1] += d.sum(axis=0)
-    return np.asarray(total / problem.n, dtype=np.float64).ravel()
+@dataclass(frozen=True, eq=False)
+class Judged:
+    """A point w + low with a gradient of f that is within `error` of the truth, all flat (size,).
+
+    residual : (groups,) an upper bound of the residual of each group, relative to `scale`.
+    scale : (groups,) lam_g + l1; of a free group the smallest size of the terms of its coordinates' gradients.
+    free : (size,) the size of the terms, where it was computed.
+    """
+
+    at: Iterate
+    low: Array
+    gradient: Array
+    error: Array
+    residual: Array
+    scale: Array
+    free: Array
+    terms: Array
+
+    @property
+    def worst(self) -> float:
+        """The largest relative residual, rounding included."""
+        return float(self.residual.max())
 
 
-def _derivative(problem: Problem, margins: Array, rows: slice) -> Array:
-    """Return the loss's derivative at extended margins, (rows, K)."""
-    y = problem.y[rows]
+def column_squares(smooth: Smooth) -> Array:
+    """Return q, flat (size,): (1/n) sum_i x_ij^2 of the column of each coordinate, rounded up."""
+    problem = smooth.problem
+    X = problem.X
+    squares = np.zeros(problem.shape[0])
+    squares[: problem.n_features] = np.asarray(
+        (X.multiply(X) if smooth.sparse else X * X).sum(axis=0, dtype=np.float64)
+    ).ravel()
+    if problem.intercept:
+        squares[-1] = problem.n
+    with np.errstate(under="ignore"):
+        return np.repeat(squares, problem.n_outputs) / problem.n * SAFE + np.finfo(float).tiny
+
+
+def plain_error(smooth: Smooth, at: Iterate, low: Array, q: Array) -> Array:
+    """Return a bound of the error of the float64 gradient at w + low by coordinate.
+
+    By Cauchy-Schwarz over the rows: sqrt(q_j) (c rms(error of the margins) + (n + 10) u rms(l')).
+    """
+    problem = smooth.problem
+    norms = problem._matrix.row_norms
+    length, moved = float(np.linalg.norm(at.w)), float(np.linalg.norm(low))
+    support = np.count_nonzero(at.w) + 4.0
+    margins = np.sqrt(norms.mean()) * (support * U * length + moved)
+    d = problem.loss.derivative(at.margins, problem.y).reshape(problem.n, -1)
+    size = float(np.sqrt((d * d).sum(axis=1).mean()))
     if problem.loss.name == "squared":
-        return margins - y[:, None]
-    if problem.loss.name == "logistic":
-        signs = y[:, None]
-        t = signs * margins
-        small = np.exp(-np.abs(t))
-        return -signs * np.where(t > 0, small / (1 + small), 1 / (1 + small))
-    p = np.exp(margins - margins.max(axis=1, keepdims=True))
-    p /= p.sum(axis=1, keepdims=True)
-    p[np.arange(len(y)), y] -= 1
-    return p
+        size += U * float(np.sqrt((problem.y**2).mean()))
+    factor = problem.loss.curvature_bound * margins + ((problem.n + 10.0) * size + 8.0 * size) * U
+    return np.sqrt(q) * factor * 1.01
 
 
-def refine(smooth: Smooth, form: Form, best: Iterate) -> Iterate:
-    """Return the best of `best` and a few Newton corrections on its support, all judged by the accurate gradient."""
-    if best.worst > WORTH or smooth.n * smooth.problem.n_features > 2**28:
-        return best
-    at = _judged(smooth, form, best)
+def judge(smooth: Smooth, form: Form, at: Iterate, low: Array | None = None) -> Judged:
+    """Return what is known of the point at.w + low; at.margins and at.gradient are those of at.w in float64."""
+    low = np.zeros_like(at.w) if low is None else low
+    q = column_squares(smooth)
+    error = plain_error(smooth, at, low, q)
+    ridge = form.ridge * at.w
+    v = at.gradient + ridge
+    reach = np.maximum(np.abs(v) + error + 2 * U * np.abs(ridge) - form.l1, 0.0)
+    active = form.active(at.w)
+    if form.nonnegative:
+        reach = np.maximum(-v + error, 0.0)
+    decided = ~active & (form.norms(reach) <= (1.0 - DECIDED) * form.lam)
+    coords = np.sort(form.members[~np.repeat(decided, np.diff(form.start))])
+    gradient, free, terms = at.gradient.copy(), np.zeros_like(at.w), np.zeros_like(at.w)
+    if coords.size:
+        found: Accurate = accurate_gradient(smooth.problem, at.w, low, coords)
+        for whole, part in (
+            (gradient, found.gradient), (error, found.error), (free, found.size), (terms, found.terms),
+        ):  # fmt: skip
+            whole[coords] = part[coords]
+    return _residuals(smooth, form, at, low, gradient, error, free, terms, q)
+
+
+def _residuals(
+    smooth: Smooth,
+    form: Form,
+    at: Iterate,
+    low: Array,
+    gradient: Array,
+    error: Array,
+    free: Array,
+    terms: Array,
+    q: Array,
+) -> Judged:
+    ridge = form.ridge * at.w + form.ridge * low
+    v = gradient + ridge
+    error = error + 3 * U * np.abs(ridge)
+    sizes = np.diff(form.start)
+    kink = form.lam + form.l1[form.members[form.start[:-1]]]
+    lost = (sizes + 8) * U * (form.norms(v) + form.lam + np.sqrt(sizes) * form.l1[form.members[form.start[:-1]]])
+    absolute = form.residual(at.w, v)
+    bound = np.where(absolute + form.norms(error) > 0, form.norms(error) + lost, 0.0)
+    off = ~form.active(at.w)
+    reach = np.maximum((-v if form.nonnegative else np.abs(v)) + error - form.l1 * (not form.nonnegative), 0.0)
+    inside = off & (form.norms(reach) * (1 + 4 * U * sizes) <= form.lam) & (form.lam > 0)
+    residual = np.where(inside, 0.0, absolute + bound)
+    loose = kink == 0
+    scale = form.scale.copy()
+    if loose.any():
+        # at an exact fit the terms vanish: the size is then that of rounding the margins, times 1e4
+        natural = np.maximum(free, 1e-4 * np.sqrt(q) * _null_size(smooth))[form.members]
+        each = (np.abs(v) + error)[form.members] / natural
+        starts = form.start[:-1]
+        scale[loose] = np.minimum.reduceat(natural, starts)[loose]
+        residual[loose] = (np.maximum.reduceat(each, starts) * scale)[loose]
+    return Judged(at, low, gradient, error, residual / scale, scale, free, terms)
+
+
+def _null_size(smooth: Smooth) -> float:
+    """Return the root mean square of l' at w = 0."""
+    problem = smooth.problem
+    d = problem.loss.derivative(problem.margins(np.zeros(problem.shape)), problem.y)
+    return float(np.sqrt((d.reshape(problem.n, -1) ** 2).sum(axis=1).mean()))
+
+
+def refine(smooth: Smooth, form: Form, best: Iterate, tol: float) -> Judged:
+    """Return the best of `best` and a few Newton corrections on its support, all judged with their rounding error.
+
+    First among doubles; where no double is near enough to the solution (columns far from their mean), then with a part
+    `low` below the last digit of w.
+    """
+    judged = judge(smooth, form, best)
+    for with_low in (False, True):
+        for _ in range(ROUNDS):
+            if judged.worst <= ENOUGH * tol:
+                return judged
+            new = _correct(smooth, form, judged, with_low)
+            if new is None:
+                break
+            better = new.worst < judged.worst
+            enough = new.worst > 0.5 * judged.worst
+            judged = new if better else judged
+            if enough:
+                break
+        if judged.worst <= tol:
+            break
+    return judged
+
+
+def _correct(smooth: Smooth, form: Form, judged: Judged, with_low: bool) -> Judged | None:
+    """Return the point after a Newton step on the support, or None where it changes a sign or is not finite."""
+    at = judged.at
     groups = np.flatnonzero(form.active(at.w))
-    for _ in range(ROUNDS):
-        if at.worst <= 1e-15 or groups.size == 0:
-            break
-        coords, model = model_at(smooth, form, at, groups)
-        newton_step(model, form.nonnegative)
-        w = at.w.copy()
-        w[coords] = model.z
-        new = _judged(smooth, form, Iterate(w, smooth.margins(w), at.value, at.gradient, at.residual, at.steps + 1))
-        if new.worst >= at.worst:
-            break
-        at = new
-    at.value = smooth.value(at.margins)
-    return at
-
-
-def _judged(smooth: Smooth, form: Form, at: Iterate) -> Iterate:
-    gradient = accurate_gradient(smooth.problem, at.w)
-    residual = form.residual(at.w, gradient + form.ridge * at.w) / form.scale
-    return Iterate(at.w, at.margins, at.value, gradient, residual, at.steps, at.supports)
+    if groups.size == 0:
+        return None
+    exact = Iterate(at.w, at.margins, at.value, judged.gradient, at.residual, at.steps)
+    coords, model = model_at(smooth, form, exact, groups)
+    arrays, z = model.arrays, at.w[coords]
+    S, group, norms = parts(z, arrays)
+    if S.size == 0:
+        return None
+    x, mine = z[S], group[S]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        unit = np.where(norms[mine] > 0, x / norms[mine], 0.0)
+    ridge = form.ridge[coords[S]]
+    slope = judged.gradient[coords[S]] + ridge * (x + judged.low[coords[S]])
+    slope = slope + arrays["lam"][mine] * unit + arrays["l1"][S] * np.sign(x)
+    curvature = norm_curvature(z, S, group, norms, arrays, dense=hasattr(model, "H"))
+    d, _ = model.solve(S, curvature, -slope, 1e-10)
+    step = judged.low[coords[S]] + d
+    moved = x + step
+    kinked = (arrays["l1"][S] > 0) | ((np.diff(arrays["start"])[mine] == 1) & (arrays["lam"][mine] > 0))
+    if not np.isfinite(moved).all() or (kinked & (x * moved <= 0)).any():
+        return None
+    w, low = at.w.copy(), np.zeros_like(at.w)
+    w[coords[S]] = moved
+    if with_low:
+        t = moved - x  # TwoSum
+        low[coords[S]] = (x - (moved - t)) + (step - t)
+    margins = smooth.margins(w)
+    gradient = smooth.gradient(margins)
+    residual = form.residual(w, gradient + form.ridge * w) / form.scale
+    new = Iterate(w, margins, smooth.value(margins), gradient, residual, at.steps + 1)
+    return judge(smooth, form, new, low)

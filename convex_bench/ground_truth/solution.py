@@ -39,8 +39,10 @@ class Solution:
     w : of the problem's shape, exact zeros off the support; the last row is the intercept where there is one.
     value : F(w).
     gap : duality gap of w and a feasible dual point, up to the rounding of F; +inf where none is known.
-    residual : (atoms,) distance of minus the gradient to the subdifferential, relative to `scale` of the atom.
-    scale : (atoms,) lam_g plus the entrywise l1 strength; their largest for atoms without a penalty.
+    residual : (atoms,) distance of minus the gradient at w + low to the subdifferential, relative to `scale` of the
+        atom, with a bound of its rounding error.
+    scale : (atoms,) lam_g plus the entrywise l1 strength; for atoms without a penalty the size of their gradient's
+        terms, (1/n) sum_i |x_ij l_i'|.
     codes : (atoms,) int8 structure.
     margin : (atoms,) absolute distance to the relative boundary of the subdifferential, +inf on smooth atoms.
     min_margin, relative_margin : smallest margin; smallest margin / scale.
@@ -49,9 +51,14 @@ class Solution:
         convexity). 0 up to rounding: the solution on this manifold is not unique (duplicate columns): the
         codes are then those of one solution, and others may have fewer or more active atoms. +inf on a single point.
     lipschitz : Lipschitz constant of the gradient of f. These two are computed when first read.
-    status : "certified", "degenerate" (stationary, but a relative margin or the smallest active group relative to
-        its prox-gradient threshold is below 1e-8: the manifold is not certain) or "failed" (a relative
-        residual above the tolerance).
+    status : "certified" (residual <= 1e-12 with its rounding error, every atom proved), "degenerate" (stationary,
+        but an atom is not proved, or a relative margin or the smallest active group relative to its prox-gradient
+        threshold is below 1e-8: the manifold is not certain) or "failed" (a relative residual above the tolerance).
+    reason : why the status is not "certified", with the remedy; empty where it is.
+    low : of w's shape. The certified point is w + low: zero, unless no double is near enough to the solution (columns
+        far from their mean); then what lies below the last digit of w.
+    radius : the solution is within this Euclidean distance of w; +inf where none is proved (the solution not unique).
+    proved : (atoms,) bool, atoms proved to be on or off at every solution as `codes` says.
     solver, method : who solved it, and how, in words.
     seconds, iterations : wall time and Newton (or prox-gradient) steps.
     witness : F at the first solver's own answer where the solver is "cvxpy", else NaN.
@@ -79,6 +86,10 @@ class Solution:
     witness: float = float("nan")
     intercepted: bool = False
     names: Array | None = None
+    reason: str = ""
+    low: Array | None = None
+    radius: float = float("inf")
+    proved: Array | None = None
 
     @property
     def coef(self) -> Array:
@@ -104,6 +115,12 @@ class Solution:
         atoms = f"{self.active} of {len(self.codes)} atoms"
         return f"<Solution {self.status}: value {self.value:.12g}, {atoms}, residual {worst:.1e}>"
 
+    def _proved(self) -> str:
+        """Return how many atoms are proved, and the radius of the ball that holds the solution."""
+        if self.proved is None:
+            return "nothing"
+        return f"{int(self.proved.sum())} of {len(self.proved)} atoms, solution within {self.radius:.1e}"
+
     def _named(self) -> str:
         """Return ": " and the names of the active atoms, as many as a line holds; nothing where they have none."""
         if self.names is None or not self.active:
@@ -113,7 +130,7 @@ class Solution:
     def __str__(self) -> str:
         """Return a table of two columns."""
         rows = [
-            ("status", self.status),
+            ("status", self.status + (f": {self.reason}" if self.reason else "")),
             ("objective", f"{self.value:.15g}"),
             ("duality gap", f"{self.gap:.1e}"),
             ("largest relative residual", f"{self.residual.max(initial=0.0):.1e}"),
@@ -122,6 +139,7 @@ class Solution:
             ("smallest active norm", f"{self.smallest_active:.3g}"),
             ("restricted curvature", f"{self.curvature:.3g}"),
             ("Lipschitz constant", f"{self.lipschitz:.3g}"),
+            ("proved", self._proved()),
             ("solver", f"{self.solver}, {self.iterations} steps, {self.seconds:.3f} s"),
             ("method", self.method),
         ]

@@ -1,0 +1,112 @@
+"""What a certificate claims, held to exact arithmetic: residual, radius, proved atoms; and badly scaled problems."""
+
+from fractions import Fraction
+
+import numpy as np
+import pytest
+
+from convex_bench import Problem, solve
+from convex_bench.ground_truth.doubled import accurate_gradient
+from convex_bench.ground_truth.form import form_of
+from convex_bench.ground_truth.gram import Smooth
+from convex_bench.ground_truth.proof import prove
+from convex_bench.ground_truth.refine import judge
+from convex_bench.ground_truth.working_set import evaluate
+from manifold_id.regularizers import L1, ElasticNet, GroupLasso
+
+
+def exact_gradient(problem, w, low):
+    """The gradient of the squared loss in rational numbers, and the size of its terms."""
+    X = [[Fraction(float(a)) for a in row] + [Fraction(1)] * problem.intercept for row in problem.X]
+    point = [Fraction(float(a)) + Fraction(float(b)) for a, b in zip(w, low, strict=True)]
+    d = [
+        sum(a * b for a, b in zip(row, point, strict=True)) - Fraction(float(t))
+        for row, t in zip(X, problem.y, strict=True)
+    ]
+    columns = range(len(point))
+    g = [sum(row[j] * r for row, r in zip(X, d, strict=True)) / problem.n for j in columns]
+    return g, [sum(abs(row[j] * r) for row, r in zip(X, d, strict=True)) / problem.n for j in columns]
+
+
+def true_residual(problem, solution):
+    """The largest relative residual for l1, exactly."""
+    g, size = exact_gradient(problem, solution.w, solution.low)
+    lam, worst = Fraction(problem.penalty.lam), 0
+    for j, (slope, natural) in enumerate(zip(g, size, strict=True)):
+        if j == problem.n_features:
+            worst = max(worst, abs(slope) / natural)
+        elif solution.w[j] == 0:
+            worst = max(worst, (abs(slope) - lam) / lam)
+        else:
+            worst = max(worst, abs(slope + lam * (1 if solution.w[j] > 0 else -1)) / lam)
+    return float(worst)
+
+
+@pytest.mark.parametrize("scale", [1e-8, 1e-5, 1.0, 1e5])
+def test_claimed_residuals_are_true_whatever_the_scale(scale):
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        problem = Problem(
+            scale * rng.standard_normal((8, 3)), rng.standard_normal(8), "squared", L1(1.0), intercept=True
+        )
+        problem = problem.with_lam(0.1 * problem.lambda_max())
+        solution = solve(problem)
+        assert solution.status == "certified"
+        assert true_residual(problem, solution) <= solution.residual.max() <= 1e-12
+
+
+def test_columns_scaled_over_twelve_decades_are_certified():
+    rng = np.random.default_rng(1)
+    penalties = [L1(1.0), GroupLasso(1.0, groups=2), ElasticNet(1.0, 0.1)]
+    for k, loss in enumerate(["squared", "logistic", "multinomial"] * 3):
+        X = rng.standard_normal((50, 8)) * 10.0 ** rng.uniform(-6, 6, 8)
+        m = (X / np.abs(X).max(axis=0)) @ rng.standard_normal(8) + 0.5 * rng.standard_normal(50)
+        y = {"squared": m, "logistic": m > 0, "multinomial": np.digitize(m, [-0.5, 0.5])}[loss]
+        problem = Problem(X, y, loss, penalties[k // 3], intercept=True)
+        solution = solve(problem.with_lam(0.1 * problem.lambda_max()))
+        assert solution.status == "certified", (loss, penalties[k // 3], solution.reason)
+
+
+def test_a_year_column_is_certified_with_the_part_below_the_last_digit():
+    rng = np.random.default_rng(0)
+    X = np.column_stack([rng.standard_normal((200, 4)), np.round(2000 + 5 * rng.standard_normal(200))])
+    problem = Problem(X, X @ [1, -2, 0, 0, 0.1] + 0.1 * rng.standard_normal(200), "squared", L1(0.001), intercept=True)
+    solution = solve(problem)
+    assert solution.status == "certified"
+    assert true_residual(problem, solution) <= 1e-12
+    assert (np.abs(solution.low) <= 2.0**-52 * np.abs(solution.w)).all()
+
+
+@pytest.mark.parametrize("loss", ["squared", "logistic"])
+def test_the_ball_contains_the_solution(loss):
+    """From points at many distances: the ball is wide enough, and a proved atom is right."""
+    rng = np.random.default_rng(3)
+    X = rng.standard_normal((60, 6))
+    m = X @ [2.0, -1.0, 0, 0, 0, 0.5] + 0.3 * rng.standard_normal(60)
+    for penalty in (L1(0.1), GroupLasso(0.1, groups=2)):
+        problem = Problem(X, m if loss == "squared" else m > 0, loss, penalty)
+        truth = solve(problem)
+        smooth, form = Smooth(problem), form_of(problem)
+        proofs = 0
+        for distance in 10.0 ** np.arange(-12, 1.0):
+            w = truth.w + distance * rng.standard_normal(6) * (truth.w != 0)
+            proof = prove(smooth, form, judge(smooth, form, evaluate(smooth, form, w)))
+            if np.isfinite(proof.radius):
+                proofs += 1
+                assert np.linalg.norm(w - truth.w) <= proof.radius + truth.radius
+                assert proof.radius <= 1e5 * distance
+        assert 8 <= proofs < 13  # and far away nothing is proved by the ball
+
+
+def test_the_error_bound_of_the_gradient_is_a_bound():
+    rng = np.random.default_rng(4)
+    for _ in range(20):
+        X = rng.standard_normal((30, 5)) * 10.0 ** rng.uniform(-6, 6, 5)
+        problem = Problem(X, rng.standard_normal(30), "squared", L1(0.1), intercept=True)
+        w = np.append(rng.standard_normal(5) / np.abs(X).max(axis=0), 1.0)
+        low = 1e-17 * w * rng.standard_normal(6)
+        found = accurate_gradient(problem, w, low, np.arange(6))
+        exact, size = exact_gradient(problem, w, low)
+        for j in range(6):
+            assert abs(Fraction(float(found.gradient[j])) - exact[j]) <= Fraction(float(found.error[j]))
+            assert found.error[j] <= 4e-16 * abs(float(exact[j])) + 1e-28 * float(size[j])
