@@ -22,7 +22,7 @@ Array = np.ndarray
 
 def check_labels(y: Any, n: int, loss: Loss) -> tuple[Array, Array | None]:
     """Return (encoded y, classes) for `n` rows; raises ValueError or TypeError where y does not fit."""
-    y = np.asarray(y)
+    y = np.array(y)  # a copy: a problem stays what it was, whatever becomes of the caller's array
     if y.ndim == 2 and y.shape[1] == 1:
         y = y.reshape(-1)
     if y.ndim != 1:
@@ -65,7 +65,7 @@ class Problem:
 
     Attributes
     ----------
-    X, design : the checked X, and X with the column of ones where there is an intercept.
+    X, design : the checked copy of X, and X with the column of ones where there is an intercept.
     y, classes : labels as encoded by the loss, and the classes (None for squared).
     n, n_features, n_outputs : rows, columns of X, margins of a row (1 or K).
     shape : shape of w: (p,) or (p, K), with p = n_features + intercept; the last row is the intercept.

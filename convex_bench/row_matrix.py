@@ -19,7 +19,7 @@ GRAM = 500  # up to this size the spectral norm comes from a dense Gram matrix, 
 
 
 def check_design(X: Any) -> Design:
-    """Return X as a C-ordered ndarray or canonical csr_array of float64 (float32 is kept).
+    """Return a copy of X as a C-ordered ndarray or canonical csr_array of float64 (float32 is kept).
 
     Raises
     ------
@@ -39,13 +39,11 @@ def check_design(X: Any) -> Design:
         raise TypeError(f"X has dtype {X.dtype}, but must hold real numbers: encode or convert its columns")
     dtype = np.float32 if X.dtype == np.float32 else np.float64
     if not is_sparse:
-        X = np.ascontiguousarray(X, dtype=dtype)
+        X = np.array(X, dtype=dtype, order="C")
         values = X.reshape(-1)
     else:
-        X = sparse.csr_array(X, dtype=dtype)
-        if not X.has_canonical_format:
-            X = X.copy()  # the caller's matrix stays as it is
-            X.sum_duplicates()
+        X = sparse.csr_array(X, dtype=dtype, copy=True)
+        X.sum_duplicates()
         if X.indices.dtype == np.int64 and max(X.shape[1], X.nnz) < 2**31:  # half the memory to read in every product
             X = sparse.csr_array((X.data, X.indices.astype(np.int32), X.indptr.astype(np.int32)), shape=X.shape)
         values = X.data

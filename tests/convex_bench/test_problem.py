@@ -209,12 +209,12 @@ def test_atom_noise_is_that_of_the_groups_coordinates(intercept):
         assert problem.atom_noise(w)[g] == pytest.approx(np.sqrt((centred**2).sum(axis=1).mean()), rel=1e-12)
 
 
-def test_constructor_keeps_the_callers_arrays():
+def test_constructor_leaves_the_callers_arrays_as_they_are():
     dense = np.random.default_rng(0).standard_normal((6, 3))
     messy = sparse.coo_array((np.ones(4), ([0, 0, 1, 2], [1, 1, 0, 2])), shape=(3, 3))
     unsorted = sparse.csr_array((np.ones(3), np.array([2, 0, 1]), np.array([0, 2, 2, 3])), shape=(3, 3))
     before = unsorted.indices.copy()
-    assert Problem(dense, np.arange(6) % 2, "logistic", L1(0.1)).X is dense
+    assert not np.shares_memory(Problem(dense, np.arange(6) % 2, "logistic", L1(0.1)).X, dense)
     assert Problem(np.asfortranarray(dense), np.arange(6) % 2, "logistic", L1(0.1)).X.flags.c_contiguous
     assert Problem(messy, [0, 1, 1], "logistic", L1(0.1)).X.toarray()[0, 1] == 2.0
     assert Problem(unsorted, [0, 1, 1], "logistic", L1(0.1)).X.has_sorted_indices
@@ -222,7 +222,7 @@ def test_constructor_keeps_the_callers_arrays():
     integers = Problem(np.arange(6).reshape(3, 2), [[0], [1], [1]], "logistic", L1(0.1))
     assert integers.X.dtype == np.float64 and integers.y.shape == (3,)
     big = np.full((2, 2), 1e308)  # finite, although its sum is not
-    assert Problem(big, [0, 1], "logistic", L1(0.1)).X is big
+    assert Problem(big, [0, 1], "logistic", L1(0.1)).X.tolist() == big.tolist()
 
 
 def test_repr_names_all_parts():
@@ -318,3 +318,16 @@ def test_elastic_net_lambda_max_is_that_of_l1():
     assert problem.with_regularizer(ElasticNet(0.1, ridge=3.0)).lambda_max() == pytest.approx(
         problem.lambda_max(), rel=1e-15
     )
+
+
+@pytest.mark.parametrize("form", [np.array, sparse.csr_array, sparse.csr_matrix])
+def test_a_problem_stays_what_it_was_when_the_callers_arrays_change(form):
+    dense = np.random.default_rng(0).standard_normal((50, 6))
+    X, y = form(dense), dense[:, 0].copy()
+    problem = Problem(X, y, "squared", L1(0.05))
+    value = problem.value(np.ones(6))
+    (X if form is np.array else X.data)[:] *= 7
+    y[:] = 1.0
+    assert problem.value(np.ones(6)) == value
+    assert problem.digest == Problem(form(dense), dense[:, 0], "squared", L1(0.05)).digest
+    assert Problem(X, y, "squared", L1(0.05)).digest != problem.digest
