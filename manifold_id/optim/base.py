@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from manifold_id.optim import foreach
-from manifold_id.optim.checks import HALF, check_common, check_names, check_parameters
+from manifold_id.optim.checks import HALF, check_common, check_momentum, check_names, check_parameters
 from manifold_id.optim.fused import FusedStep, pays, supports
 from manifold_id.optim.saved import (
     check_method,
@@ -61,6 +61,8 @@ class ProximalOptimizer(Shown):
     TypeError, ValueError
         For an argument out of its range, a parameter that is not real floating point, a regularizer that does not
         fit a parameter's shape, or one without the exact prox that the method needs.
+    ValueError
+        By `step`, where OneCycleLR or CyclicLR cycles `momentum`, in torch's opposite meaning.
     RuntimeError
         By `step`, before anything changes, for a sparse gradient.
     """
@@ -120,10 +122,12 @@ class ProximalOptimizer(Shown):
         self._update()
         return loss
 
+    @torch._disable_dynamo  # torch.compile(optimizer.step) cannot trace the compiled kernels; the numbers stay the same
     def _update(self) -> None:
         """Update all parameters from their .grad."""
         for group in self.param_groups:
             self._check_group(group)
+            check_momentum(group)
         reached = [(group, self._with_gradient(group)) for group in self.param_groups]
         self._active = {}
         for group, present in reached:

@@ -32,6 +32,15 @@ def check_common(group: dict[str, Any]) -> None:
         raise ValueError("foreach=True and fused=True exclude each other: choose one")
 
 
+def check_momentum(group: dict[str, Any]) -> None:
+    """Raise ValueError if OneCycleLR or CyclicLR moves the momentum, which they mean the opposite way."""
+    if "momentum" in group and ("max_momentum" in group or "base_momentum" in group):
+        raise ValueError(
+            f"momentum={group['momentum']!r} was set by OneCycleLR or CyclicLR, but here it is the weight of what is "
+            "new, 1 meaning none, the opposite of torch's: build optimizer and scheduler anew with cycle_momentum=False"
+        )
+
+
 def check_names(group: dict[str, Any], known: Iterable[str]) -> None:
     """Refuse an entry whose name is almost that of an option; others are kept, as torch does."""
     options = set(known)

@@ -64,6 +64,7 @@ class SparseRetraining(StepFollower):
             self._optimizer._frozen = dict(zip(self.parameters, self.masks, strict=True))
         return (hook,)
 
+    @torch._disable_dynamo
     @torch.no_grad()
     def _freeze(self, *_: Any) -> None:
         for p, mask in zip(self.parameters, self.masks, strict=True):

@@ -125,6 +125,7 @@ class OptimizerTracker(StepFollower):
 
     # ---------------------------------------------------------------- recording
 
+    @torch._disable_dynamo
     def _prepare(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
         self._renew_regularizers()
         self._own = self._averaged()
@@ -149,6 +150,7 @@ class OptimizerTracker(StepFollower):
     def _averaged(self) -> set[Tensor]:
         return {e.parameter for e in self.layers if _has_own_proximal_point(self._optimizer, e.parameter)}
 
+    @torch._disable_dynamo
     @torch.no_grad()
     def _record(self, optimizer: Any, args: Any, kwargs: Any) -> None:
         row = self._row()

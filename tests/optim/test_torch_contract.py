@@ -8,6 +8,7 @@ from torch import nn
 
 from manifold_id import optim
 from manifold_id.regularizers import L1, GroupLasso
+from manifold_id.tracking import ManifoldTracker
 
 PLAIN = [name for name in OPTIMIZERS if name != "ProxSTORM"]
 
@@ -367,3 +368,53 @@ def test_estimates_of_the_gradient(cls, estimate):
         p.grad = seen[-1].clone()
         optimizer.step()
     assert torch.allclose(optimizer.gradient_estimate(p), estimate(seen))
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_a_compiled_step_is_the_plain_step_bit_for_bit(name):
+    torch._dynamo.reset()
+    ours, twins = model_zoo.parameters(torch.float32), model_zoo.parameters(torch.float32)
+    compiled, plain = model_zoo.build(name, ours), model_zoo.build(name, twins)
+    compiled.step = torch.compile(compiled.step, backend="aot_eager")
+    for t in range(5):
+        model_zoo.feed(compiled, ours, t)
+        model_zoo.feed(plain, twins, t)
+    for p, q in zip(ours, twins, strict=True):
+        assert torch.equal(p, q)
+
+
+def test_a_compiled_step_over_groups_that_span_tensors_is_the_plain_step():
+    torch._dynamo.reset()
+    points = []
+    for compile_it in (True, False):
+        model = network()
+        groups = optim.group_parameters(model, GroupLasso(0.01, axis=0), by="unit", verbose=False)
+        optimizer = optim.RMDA(groups, lr=0.1, momentum=0.5)
+        tracker = ManifoldTracker(optimizer)
+        step = torch.compile(optimizer.step, backend="aot_eager") if compile_it else optimizer.step
+        for seed in range(3):
+            optimizer.zero_grad()
+            loss_of(model, seed).backward()
+            step()
+        assert tracker.steps == 3
+        points.append([p.detach().clone() for p in model.parameters()])
+    assert all(torch.equal(p, q) for p, q in zip(*points, strict=True))
+
+
+@pytest.mark.parametrize("name", ["RMDA", "RAMDA", "ProxSGD"])
+@pytest.mark.parametrize("cycle", ["OneCycleLR", "CyclicLR"])
+def test_a_momentum_of_the_opposite_meaning_is_not_cycled(name, cycle):
+    params = [nn.Parameter(torch.ones(3))]
+    arguments = {"OneCycleLR": {"max_lr": 1.0, "total_steps": 9}, "CyclicLR": {"base_lr": 0.1, "max_lr": 1.0}}[cycle]
+    scheduler = getattr(torch.optim.lr_scheduler, cycle)
+    optimizer = OPTIMIZERS[name][0](params, lr=0.1, momentum=0.5)
+    scheduler(optimizer, **arguments)
+    params[0].grad = torch.ones(3)
+    with pytest.raises(ValueError, match="cycle_momentum=False"):
+        optimizer.step()
+    assert torch.equal(params[0].detach(), torch.ones(3))
+    optimizer = OPTIMIZERS[name][0](params, lr=0.1, momentum=0.5)
+    scheduler(optimizer, **arguments, cycle_momentum=False)
+    optimizer.step()
+    assert optimizer.param_groups[0]["momentum"] == 0.5
+    assert not torch.equal(params[0].detach(), torch.ones(3))
