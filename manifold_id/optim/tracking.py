@@ -103,14 +103,14 @@ class OptimizerTracker(StepFollower):
         self._optimizer = optimizer
         self.layers = _layers(optimizer)
         self.steps = 0
-        self._signed = any(_signed(layer.regularizer) for layer in self.layers)
+        self._wide = any(_wide(layer.regularizer) for layer in self.layers)
         self._atoms = self.layers[-1].stop
         row = self._row()
-        self._log = _PackedLog(_host(row)[0], self._atoms, self._signed)
+        self._log = _PackedLog(_host(row)[0], self._atoms, self._wide)
         self._prox_log: _PackedLog | None = None  # None as long as every proximal point was the parameter
         self._own = self._averaged()  # the layers' first tensors that are not their proximal points
         if self._own:
-            self._prox_log = _PackedLog(_host(self._row(self._own))[0], self._atoms, self._signed)
+            self._prox_log = _PackedLog(_host(self._row(self._own))[0], self._atoms, self._wide)
         self._rows = torch.empty((self._block, row.numel()), dtype=torch.uint8, device=row.device)
         self._prox_rows = torch.empty_like(self._rows)
         self._filled = 0
@@ -139,7 +139,7 @@ class OptimizerTracker(StepFollower):
         layers = []
         for old, regularizer in zip(self.layers, regularizers, strict=True):
             layer = _layer(old.part._replace(regularizer=regularizer), old.start)
-            if layer.stop != old.stop or (_signed(regularizer) and not self._signed):
+            if layer.stop != old.stop or (_wide(regularizer) and not self._wide):
                 raise ValueError(
                     f"the new regularizer {regularizer!r} of {old.name!r} has other atoms than "
                     f"{old.regularizer!r}, which the tracker follows: make a new tracker"
@@ -170,7 +170,7 @@ class OptimizerTracker(StepFollower):
 
     @torch.no_grad()
     def _row(self, averaged: Collection[Tensor] = ()) -> Tensor:
-        """Return the packed codes of all tensors: a plane of active bits, then, if needed, one of the second kink.
+        """Return the codes of all tensors as bytes: a bit each where all are 0 or 1, else a byte each.
 
         They are those of the proximal points for the `averaged` parameters, else those of the parameters.
         """
@@ -180,8 +180,7 @@ class OptimizerTracker(StepFollower):
             optimizer.proximal_structure(e.parameter) if e.parameter in averaged else e.codes() for e in self.layers
         ]
         codes = torch.cat([part.to(device) for part in parts])
-        active = _pack(codes > 0)
-        return torch.cat([active, _pack(codes < 0)]) if self._signed else active
+        return codes.to(torch.int8).view(torch.uint8) if self._wide else _pack(codes > 0)
 
     def _flush(self) -> None:
         if self._filled:
@@ -276,34 +275,31 @@ class OptimizerTracker(StepFollower):
             raise ValueError("state is that of other tensors: load it into a tracker of the same model and groups")
         self._filled, self._traces = 0, None
         self.steps = int(state["steps"])
-        self._log = _PackedLog.restore(state["log"], self._atoms, self._signed)
+        self._log = _PackedLog.restore(state["log"], self._atoms, self._wide)
         prox = state["prox_log"]
-        self._prox_log = None if prox is None else _PackedLog.restore(prox, self._atoms, self._signed)
+        self._prox_log = None if prox is None else _PackedLog.restore(prox, self._atoms, self._wide)
 
 
 class _PackedLog:
     """The changes so far, found by comparing packed rows."""
 
-    def __init__(self, row: np.ndarray, atoms: int, signed: bool) -> None:
-        self._atoms, self._signed = atoms, signed
+    def __init__(self, row: np.ndarray, atoms: int, wide: bool) -> None:
+        self._atoms, self._wide = atoms, wide
         self.first, self.last = row.copy(), row.copy()
         self.step, self.atom, self.new = array("q"), array("i"), array("b")
 
     def add(self, first: int, rows: np.ndarray) -> None:
         """Take the rows of the steps first, first + 1, ..."""
         changed = rows ^ np.concatenate([self.last[None], rows[:-1]])
-        if self._signed:
-            planes = changed.reshape(len(rows), 2, -1)
-            changed = planes[:, 0] | planes[:, 1]
-        at, byte = np.nonzero(changed)
-        if len(at):
-            which, bit = np.nonzero(np.unpackbits(changed[at, byte][:, None], axis=1))
-            row, byte = at[which], byte[which]
-            new = (rows[row, byte] >> (7 - bit)) & 1
-            if self._signed:
-                new = new.astype(np.int8) - ((rows[row, byte + changed.shape[1]] >> (7 - bit)) & 1).astype(np.int8)
+        row, byte = np.nonzero(changed)
+        if len(row):
+            atom, new = byte, rows[row, byte]
+            if not self._wide:
+                which, bit = np.nonzero(np.unpackbits(changed[row, byte][:, None], axis=1))
+                row, byte = row[which], byte[which]
+                atom, new = 8 * byte + bit, (rows[row, byte] >> (7 - bit)) & 1
             self.step.frombytes((first + row).astype(np.int64).tobytes())
-            self.atom.frombytes((8 * byte + bit).astype(np.intc).tobytes())
+            self.atom.frombytes(atom.astype(np.intc).tobytes())
             self.new.frombytes(new.astype(np.int8).tobytes())
         self.last = rows[-1].copy()
 
@@ -312,12 +308,11 @@ class _PackedLog:
         return Trace(self._codes(self.first), *arrays, steps=steps)
 
     def _codes(self, row: np.ndarray) -> np.ndarray:
-        planes = row.reshape(2 if self._signed else 1, -1)
-        bits = np.unpackbits(planes, axis=1)[:, : self._atoms].astype(np.int8)
-        return bits[0] - bits[1] if self._signed else bits[0]
+        row = row.reshape(-1)
+        return row.astype(np.int8) if self._wide else np.unpackbits(row)[: self._atoms].astype(np.int8)
 
     def copy(self) -> _PackedLog:
-        return _PackedLog.restore(self.state(), self._atoms, self._signed)
+        return _PackedLog.restore(self.state(), self._atoms, self._wide)
 
     def state(self) -> dict[str, Tensor]:
         arrays = {"first": self.first, "last": self.last}
@@ -326,8 +321,8 @@ class _PackedLog:
         return {name: torch.from_numpy(values.copy()) for name, values in arrays.items()}
 
     @classmethod
-    def restore(cls, state: dict[str, Tensor], atoms: int, signed: bool) -> _PackedLog:
-        log = cls(state["first"].cpu().numpy(), atoms, signed)
+    def restore(cls, state: dict[str, Tensor], atoms: int, wide: bool) -> _PackedLog:
+        log = cls(state["first"].cpu().numpy(), atoms, wide)
         log.last = state["last"].cpu().numpy().copy()
         for name in ("step", "atom", "new"):
             getattr(log, name).frombytes(state[name].cpu().numpy().tobytes())
@@ -356,17 +351,19 @@ def _group_axes(part: Part) -> tuple[tuple[int, ...], ...]:
     """Return for each tensor the axes of one group, where the groups run along an axis of the whole tensor."""
     axis = getattr(part.regularizer, "axis", None)
     ndim = part.tensors[0].ndim if part.joint is None else 2
-    whole = isinstance(part.regularizer, Product) and part.regularizer.event_ndim in (None, ndim)
+    plain = isinstance(part.regularizer, Product) and type(part.regularizer).structure is Product.structure
+    whole = plain and getattr(part.regularizer, "event_ndim", None) in (None, ndim)
     if not whole or axis is None or not all(p.numel() for p in part.tensors):
         return ()
     runs = (axis,) if part.joint is None else part.joint
     return tuple(tuple(i for i in range(p.ndim) if i != at % p.ndim) for p, at in zip(part.tensors, runs, strict=True))
 
 
-def _signed(regularizer: Regularizer) -> bool:
-    """Return whether codes may be negative, a second kink."""
+def _wide(regularizer: Regularizer) -> bool:
+    """Return whether codes may be others than 0 and 1."""
     inner = getattr(regularizer, "regularizer", regularizer)
-    return not isinstance(inner, (Product, SparseGroupLasso, TotalVariation))
+    known = (Product.structure, SparseGroupLasso.structure, TotalVariation.structure)
+    return getattr(type(inner), "structure", None) not in known
 
 
 def _has_own_proximal_point(optimizer: Optimizer, p: Tensor) -> bool:
