@@ -244,6 +244,8 @@ def shrink_groups_metric(y, d, thresholds, inner, tolerance):
         span = slice(i * inner, (i + 1) * inner)
         if t == 0:
             theta[i] = 1  # any: y_g stays as it is
+        elif math.isnan(pulled):
+            theta[i] = 1  # a group with NaN stays as it is, and is not off
         elif pulled > t:
             near = (pulled - t) * total[0] / total[1]
             far = math.sqrt(total[2]) - t * total[3] / total[2]
