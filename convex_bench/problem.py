@@ -272,20 +272,70 @@ class Problem:
             return np.sqrt(variance)
         return np.sqrt(np.bincount(self.separable.labels, weights=variance, minlength=len(self.separable.lam)))
 
+    def _free(self) -> tuple[Array, Array]:
+        """Return (flat coordinates without a kink, the ridge on each): the intercept, groups of weight 0.
+
+        They do not depend on lam: `lambda_max` asks what happens at another one.
+        """
+        size = self.n_features * self.n_outputs
+        free, ridge = np.arange(size, size + self.intercept * self.n_outputs), 0.0
+        try:
+            form = self.penalty.with_lam(1.0).separable((self.n_features, *self.shape[1:]))
+        except NotImplementedError:
+            form = None
+        features = np.empty(0, dtype=np.int64)
+        if form is not None and form.penalty in ("abs", "elastic_net") and form.l1 == 0 and form.lam.any():
+            features = np.flatnonzero(form.lam[form.labels] == 0)
+            ridge = form.parameters[0] if form.penalty == "elastic_net" else 0.0
+        return np.concatenate([features, free]), np.concatenate([np.full(len(features), ridge), np.zeros(len(free))])
+
     def null_model(self) -> Array:
-        """Return w = 0, its intercept (where there is one) fitted in closed form."""
+        """Return the minimizer of F over the coordinates without a kink (groups of weight 0, intercept), others 0.
+
+        An intercept alone has a closed form; free groups besides take Newton's method, to rounding. Where that fit has
+        no minimizer (separable rows), the gradient at the point returned is that of the limit up to rounding.
+        """
         w = np.zeros((self.shape[0], self.n_outputs))
         if self.intercept:
             w[-1] = self.loss.null_margin(self.y)
+        free, ridge = self._free()
+        if len(free) > int(self.intercept) * self.n_outputs:
+            self._fit(w.reshape(-1), free, ridge)
         return w.reshape(self.shape)
+
+    def _fit(self, w: Array, free: Array, ridge: Array) -> None:
+        """Move the flat w on `free` to the least f + ridge |w|^2 / 2, in place, by damped Newton steps."""
+
+        def at(point: Array) -> tuple[float, Array]:
+            value, g = self.smooth(point.reshape(self.shape))
+            x = point[free]
+            return value + 0.5 * float(ridge @ x**2), g.reshape(-1)[free] + ridge * x
+
+        value, slope = at(w)
+        for _ in range(100):
+            H = self.hessian(w.reshape(self.shape), free) + np.diag(ridge)
+            scale = np.sqrt(np.where(np.diag(H) > 0, np.diag(H), 1.0))
+            step = -np.linalg.lstsq(H / scale / scale[:, None], slope / scale, rcond=1e-14)[0] / scale
+            for t in 0.5 ** np.arange(30):
+                new = w.copy()
+                new[free] += t * step
+                new_value, new_slope = at(new)
+                smaller = np.abs(new_slope / scale).max() < np.abs(slope / scale).max()
+                if smaller and new_value <= value + 1e-14 * abs(value):
+                    break
+            else:
+                return  # rounding: no step lowers the gradient
+            w[:], value, slope = new, new_value, new_slope
 
     def lambda_max(self) -> float:
         """Return the smallest lam for which the null model is stationary.
 
-        Closed form: psi's own lambda_max at the gradient of f at `null_model()`. Raises NotImplementedError where psi
-        has none.
+        psi's own lambda_max at the gradient of f at `null_model()`, coordinates without a kink left out: they are at
+        rest there. Raises NotImplementedError where psi has none.
         """
-        return float(self.penalty.lambda_max(self.gradient(self.null_model())[: self.n_features]))
+        g = self.gradient(self.null_model())
+        g.reshape(-1)[self._free()[0]] = 0.0
+        return float(self.penalty.lambda_max(g[: self.n_features]))
 
     def is_trivial(self) -> bool:
         """Whether lam >= lambda_max, so that the null model is a solution; False where psi has no lambda_max."""

@@ -40,7 +40,7 @@ def read_svmlight(path: Path, columns: int | None = None) -> tuple[sparse.csr_ar
         with _open(path) as stream:
             data = stream.read()
         if (plain := parse_plain(data, columns)) is not None:
-            return plain
+            return _narrow(plain[0]), plain[1]
         from sklearn.datasets import load_svmlight_file  # takes seconds to import, and only odd files need it
 
         zero_based: Any = "auto" if columns is None else False
@@ -49,7 +49,15 @@ def read_svmlight(path: Path, columns: int | None = None) -> tuple[sparse.csr_ar
         raise ValueError(f"{path} is not svmlight text (label index:value ...): {error}") from error
     if X.shape[0] == 0:
         raise ValueError(f"{path} has no rows, so it is not svmlight text (label index:value ...)")
-    return sparse.csr_array(X), y
+    return _narrow(X), y
+
+
+def _narrow(X: Any) -> sparse.csr_array:
+    """Return X as CSR with 32-bit indices where they fit: scikit-learn and others take no wider ones."""
+    X = sparse.csr_array(X)
+    if max(*X.shape, X.nnz) < 2**31:
+        X = sparse.csr_array((X.data, X.indices.astype(np.int32), X.indptr.astype(np.int32)), shape=X.shape)
+    return X
 
 
 def group_labels(names: list[str]) -> Array:

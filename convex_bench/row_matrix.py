@@ -42,6 +42,7 @@ def check_design(X: Any) -> Design:
         X = np.array(X, dtype=dtype, order="C")
         values = X.reshape(-1)
     else:
+        _check_indices(X)
         X = sparse.csr_array(X, dtype=dtype, copy=True)
         X.sum_duplicates()
         if X.indices.dtype == np.int64 and max(X.shape[1], X.nnz) < 2**31:  # half the memory to read in every product
@@ -56,6 +57,19 @@ def check_design(X: Any) -> Design:
         column = at % X.shape[1] if not is_sparse else int(X.indices[at])
         raise ValueError(f"X[{row}, {column}] is {values[at]}: impute or remove the row")
     return X
+
+
+def _check_indices(X: Any) -> None:
+    """Raise ValueError where a sparse matrix has an index out of range: loops over it would read beyond its arrays."""
+    try:
+        if hasattr(X, "check_format"):  # CSR, CSC, BSR
+            X.check_format(full_check=True)
+        elif X.format == "coo":
+            for axis, (index, size) in enumerate(zip(X.coords, X.shape, strict=True)):
+                if len(index) and not 0 <= index.min() <= index.max() < size:
+                    raise ValueError(f"indices of axis {axis} reach from {index.min()} to {index.max()}")
+    except ValueError as error:
+        raise ValueError(f"X is not a valid sparse matrix of shape {X.shape}: {error}; build it anew") from error
 
 
 class RowMatrix:

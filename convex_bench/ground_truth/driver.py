@@ -301,7 +301,7 @@ def _warn_if_trivial(problem: Problem, solution: Solution) -> None:
     form = problem.penalty.separable(solution.coef.shape)
     if form is None or form.penalty not in PENALTIES or not (np.any(form.lam > 0) or np.any(form.l1 > 0)):
         return
-    if math.isfinite(solution.smallest_active):
+    if solution.status == "failed" or math.isfinite(solution.smallest_active):
         return
     lam, largest = getattr(problem.penalty, "lam", float("nan")), problem.lambda_max()
     warnings.warn(

@@ -47,9 +47,10 @@ def _floating(a: Any) -> Any:
 class Regularizer(ABC):
     """psi, a closed function that is smooth along manifolds and has kinks across them.
 
-    The variable w is a NumPy array or torch tensor of any floating dtype (integers become floats); results keep its
-    namespace, dtype and device. The last `event_ndim` axes are one point, any leading axes a batch (many seeds); `event_ndim=None` says
-    that the whole array is one point. g stands for the gradient of the smooth part at w, of w's shape.
+    The variable w is a NumPy array or torch tensor of any floating dtype (integers become floats); results keep
+    its namespace, dtype and device. The last `event_ndim` axes are one point, any leading axes a batch (many seeds);
+    `event_ndim=None` says that the whole array is one point. g stands for the gradient of the smooth part at w, of
+    w's shape.
 
     An *atom* is the unit of structure (an entry, a group, a singular value, a jump). Its int8 code is positive when
     it is active (psi is smooth there) and <= 0 when w is held on a kink: 0, or -1 where there are two kinks (the

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from convex_bench import row_matrix
+from convex_bench import row_matrix, solve
 from convex_bench.problem import Problem
 from manifold_id.regularizers import L1, Box, ElasticNet, GroupLasso, NuclearNorm
 
@@ -331,3 +331,35 @@ def test_a_problem_stays_what_it_was_when_the_callers_arrays_change(form):
     assert problem.value(np.ones(6)) == value
     assert problem.digest == Problem(form(dense), dense[:, 0], "squared", L1(0.05)).digest
     assert Problem(X, y, "squared", L1(0.05)).digest != problem.digest
+
+
+@pytest.mark.parametrize("kind", ["csr", "csc", "bsr", "coo"])
+@pytest.mark.parametrize("index", [77, -1])
+def test_sparse_matrices_with_an_index_out_of_range_are_refused(kind, index):
+    X = sparse.csr_array(np.random.default_rng(0).random((30, 6))).asformat(kind)
+    (X.coords[1] if kind == "coo" else X.indices)[0] = index
+    with pytest.raises(ValueError, match="X is not a valid sparse matrix"):
+        Problem(X, np.arange(30) % 2, regularizer=L1(0.05))
+
+
+@pytest.mark.parametrize("loss", ["squared", "logistic", "multinomial"])
+@pytest.mark.parametrize("intercept", [False, True])
+@pytest.mark.parametrize("ridge", [0.0, 0.5])
+def test_lambda_max_is_taken_at_the_fit_of_the_free_part(loss, intercept, ridge):
+    """Just above it the solution has no penalized group, just below it has one."""
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(60, 6))
+    m = X[:, 0] * 3 + X[:, 3] + rng.normal(size=60)
+    y = {"squared": m, "logistic": m + 3 * rng.normal(size=60) > 0, "multinomial": np.digitize(m, [-2, 2])}[loss]
+    weights = [0, 0, 1, 1, 1, 1]
+    penalty = ElasticNet(1.0, ridge, groups=1, weights=weights) if ridge else GroupLasso(1.0, groups=1, weights=weights)
+    problem = Problem(X, y, loss, penalty, intercept=intercept)
+    top = problem.lambda_max()
+    if loss == "squared" and not intercept and not ridge:
+        assert top == pytest.approx(1.399, abs=5e-4)
+        assert not problem.with_lam(1.0).is_trivial()
+    with pytest.warns(UserWarning, match="the solution is zero"):
+        above = solve(problem.with_lam(1.0001 * top))
+    below = solve(problem.with_lam(0.9999 * top))
+    assert above.active == 2 + intercept
+    assert below.active == 3 + intercept

@@ -5,7 +5,7 @@ import pytest
 import torch
 from regularizers_cases import CASES
 
-from manifold_id.regularizers import MCP, SCAD, Box, L0, LHalf, LInfBall, Simplex, SparseGroupLasso, TotalVariation
+from manifold_id.regularizers import L0, MCP, SCAD, Box, LHalf, LInfBall, Simplex, SparseGroupLasso, TotalVariation
 
 SPECIAL = [
     (Box(-0.5, 1.5), (4,)),
