@@ -37,7 +37,7 @@ class RegularizationPath:
     smallest_active : smallest norm of an active penalized atom, +inf where none is.
     value, gap : F(w) and the duality gap; +inf where none is known.
     residual : largest relative residual.
-    status : "certified", "degenerate" or "failed", see `Solution`.
+    status : "certified", "degenerate", "unattained" or "failed", see `Solution`.
     seconds, iterations : wall time and Newton (or prox-gradient) steps from the warm start.
     coefficients : (count, *shape) float64, w with the intercept, where there is one, as its last row.
     """

@@ -250,9 +250,12 @@ def _solution(store: Store, key: str, name: str, problem: Problem) -> Any:
             f"the solution of problem {name!r} could not be certified (largest relative residual "
             f"{solution.residual.max():.1e}), so there is no structure to compare with: scale the data or raise lam"
         )
+    if solution.status == "unattained":
+        raise RuntimeError(f"problem {name!r} has no solution: {solution.reason}")
     if solution.status == "degenerate":
         warnings.warn(
-            f"problem {name!r} is degenerate (smallest margin {solution.min_margin:.1e}): its manifold is not certain",
+            f"problem {name!r} is degenerate (smallest margin {solution.min_margin:.1e}), so that its manifold is not "
+            f"certain: {solution.reason}",
             stacklevel=3,
         )
     return solution

@@ -15,6 +15,7 @@ from scipy.sparse import issparse
 
 from convex_bench.ground_truth.curvature import affine_curvature, form_curvature
 from convex_bench.ground_truth.doubled import accurate_gradient
+from convex_bench.ground_truth.existence import recession_direction
 from convex_bench.ground_truth.fista import fista
 from convex_bench.ground_truth.form import PENALTIES, Form, form_of, gradient_scale
 from convex_bench.ground_truth.gap_safe import dual_point
@@ -177,7 +178,6 @@ def _solution(
 ) -> Solution:
     status = certificate.status
     gap = float("inf")
-    proof = None
     low = np.zeros_like(w)
     proved, radius = np.zeros(len(certificate.codes), dtype=bool), float("inf")
     if form is not None and best is not None and smooth is not None:
@@ -199,13 +199,18 @@ def _solution(
             radius, proved = prove_strongly_convex(problem, w, certificate, error)
             if status == "certified" and not proved.all():
                 status = "degenerate"
+    value, direction = problem.value(w), recession_direction(problem)
+    if direction is not None:
+        status, radius, proved = "unattained", math.inf, np.zeros_like(proved)
+        value = _infimum(problem, w, direction)
     return Solution(
         w=w,
+        direction=direction,
         low=low,
         radius=radius,
         proved=proved,
         reason=_reason(problem, form, best, certificate, status),
-        value=problem.value(w),
+        value=value,
         gap=gap,
         residual=certificate.residual,
         scale=certificate.scale,
@@ -225,6 +230,18 @@ def _solution(
         intercepted=problem.intercept,
         names=None if problem.regularizer.atom_names is None else np.array(problem.regularizer.atom_names),
     )
+
+
+def _infimum(problem: Problem, w: Array, direction: Array) -> float:
+    """Return F far along the direction, where the rows that it separates have no loss left."""
+    t = 1.0
+    value = problem.value(w)
+    while t < 1e12:
+        new = problem.value(w + t * direction)
+        if not new < value and t > 1e3:
+            break
+        value, t = min(new, value), 2.0 * t
+    return float(value)
 
 
 def _accurately(problem: Problem, w: Array, certificate: Certificate, tol: float) -> tuple[Certificate, Array]:
@@ -278,6 +295,8 @@ def _reason(problem: Problem, form: Form | None, best: Judged | None, certificat
     """Return why a solution is not certified, and the remedy; nothing where it is."""
     if status == "certified":
         return ""
+    if status == "unattained":
+        return "F falls for ever along `direction` (free columns separate rows): penalize them, or add a ridge"
     if status == "degenerate":
         if certificate.relative_margin < DEGENERATE:
             return "an atom that is off has a margin of zero up to rounding: its place on or off is not determined"
@@ -301,7 +320,7 @@ def _warn_if_trivial(problem: Problem, solution: Solution) -> None:
     form = problem.penalty.separable(solution.coef.shape)
     if form is None or form.penalty not in PENALTIES or not (np.any(form.lam > 0) or np.any(form.l1 > 0)):
         return
-    if solution.status == "failed" or math.isfinite(solution.smallest_active):
+    if solution.status in ("failed", "unattained") or math.isfinite(solution.smallest_active):
         return
     lam, largest = getattr(problem.penalty, "lam", float("nan")), problem.lambda_max()
     warnings.warn(

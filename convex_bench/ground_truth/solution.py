@@ -53,11 +53,13 @@ class Solution:
     lipschitz : Lipschitz constant of the gradient of f. These two are computed when first read.
     status : "certified" (residual <= 1e-12 with its rounding error, every atom proved), "degenerate" (stationary,
         but an atom is not proved, or a relative margin or the smallest active group relative to its prox-gradient
-        threshold is below 1e-8: the manifold is not certain) or "failed" (a relative residual above the tolerance).
+        threshold is below 1e-8: the manifold is not certain) "failed" (a relative residual above the tolerance) or
+        "unattained" (no minimizer exists: `value` is the infimum, approached along `direction` from near w).
     reason : why the status is not "certified", with the remedy; empty where it is.
     low : of w's shape. The certified point is w + low: zero, unless no double is near enough to the solution (columns
         far from their mean); then what lies below the last digit of w.
     radius : the solution is within this Euclidean distance of w; +inf where none is proved (the solution not unique).
+    direction : of w's shape, along which F falls for ever; None where F has a minimizer.
     proved : (atoms,) bool, atoms proved to be on or off at every solution as `codes` says.
     solver, method : who solved it, and how, in words.
     seconds, iterations : wall time and Newton (or prox-gradient) steps.
@@ -90,6 +92,7 @@ class Solution:
     low: Array | None = None
     radius: float = float("inf")
     proved: Array | None = None
+    direction: Array | None = None
 
     @property
     def coef(self) -> Array:

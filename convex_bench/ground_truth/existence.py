@@ -1,0 +1,80 @@
+r"""Does a minimizer exist? Directions along which F falls for ever.
+
+f is bounded below and psi is convex: F has no minimizer iff there is a v along which psi does not grow (free
+coordinates: groups of weight 0, lam = 0, the constants of the total variation) and f falls strictly. For the squared
+loss there is none. For the logistic loss v separates rows,
+
+    t_i = y_i x_i v >= 0 for all rows, > 0 for some,
+
+and for the multinomial loss t_ik = (x_i v)_{y_i} - (x_i v)_k takes the place of t_i. The linear program
+
+    max sum t   subject to  0 <= t <= 1
+
+has a positive optimum iff there is such a v, and at its optimum t = 1 in every row that any v separates (a multiple of
+one such v added to the others' separates them all).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy import sparse
+from scipy.optimize import linprog
+
+from convex_bench.problem import Problem
+from manifold_id.regularizers import TotalVariation
+
+Array = np.ndarray
+POSITIVE = 1e-7  # HiGHS's feasibility tolerance: separations below it are rounding
+
+
+def _free_basis(problem: Problem) -> Array | None:
+    """Return the directions of psi's free part as columns, (size, m), or None where f alone cannot fall along them."""
+    size = problem.shape[0] * problem.n_outputs
+    form = problem.penalty.separable((problem.n_features, *problem.shape[1:]))
+    rest = np.arange(problem.n_features * problem.n_outputs, size)
+    if isinstance(problem.penalty, TotalVariation) and problem.penalty.l1 == 0:
+        constant = np.ones((size, 1))
+        constant[rest] = 0.0
+        columns = np.hstack([constant, np.eye(size)[:, rest]])
+        return np.hstack([np.eye(size)]) if problem.penalty.lam == 0 else columns
+    if form is None or form.penalty not in ("abs", "elastic_net") or form.l1 > 0:
+        return None
+    if form.penalty == "elastic_net" and form.parameters[0] > 0:
+        return None
+    free = np.flatnonzero(form.lam[form.labels] == 0)
+    # an intercept alone separates nothing: every class occurs
+    return np.eye(size)[:, np.concatenate([free, rest])] if free.size else None
+
+
+def recession_direction(problem: Problem) -> Array | None:
+    """Return v of w's shape, of largest entry 1, along which F falls for ever, or None where F has a minimizer.
+
+    v separates as many rows as any direction does, so that F(w + t v) tends to the infimum for t to infinity where w
+    minimizes what the other rows and psi leave.
+    """
+    if problem.loss.name == "squared":
+        return None
+    basis = _free_basis(problem)
+    if basis is None:
+        return None
+    m = basis.shape[1]
+    margins = np.moveaxis(problem.margins(basis.T.reshape(m, *problem.shape)), 0, -1)  # (n[, K], m)
+    if problem.loss.name == "logistic":
+        T = problem.y[:, None] * margins
+    else:
+        own = margins[np.arange(problem.n), problem.y][:, None, :] - margins
+        T = own[np.arange(problem.n_outputs) != problem.y[:, None]]
+    scale = np.abs(T).max(axis=0)
+    used = scale > 0
+    if not used.any():
+        return None
+    A = T[:, used] / scale[used]
+    both = sparse.csr_array(np.vstack([A, -A]))
+    limits = np.concatenate([np.ones(len(A)), np.zeros(len(A))])
+    found = linprog(-A.sum(axis=0), A_ub=both, b_ub=limits, bounds=(None, None), method="highs")
+    if found.status != 0 or not (t := A @ found.x).max() > 0.5 or t.min() < -POSITIVE:
+        return None
+    v = np.zeros(m)
+    v[used] = found.x / scale[used]
+    direction = basis @ v
+    return (direction / np.abs(direction).max()).reshape(problem.shape)
