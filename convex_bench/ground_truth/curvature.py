@@ -8,6 +8,7 @@ import numpy as np
 from scipy import linalg
 from scipy.sparse.linalg import LinearOperator, eigsh
 
+from convex_bench.ground_truth.centring import Centred
 from convex_bench.ground_truth.form import Form, restrict
 from convex_bench.ground_truth.gram import Smooth
 from convex_bench.ground_truth.model_step import norm_curvature, parts
@@ -17,8 +18,11 @@ Array = np.ndarray
 DENSE = 2500  # dimensions of the tangent space up to which all of the Hessian is formed
 
 
-def form_curvature(problem: Problem, form: Form, w: Array) -> float:
+def form_curvature(problem: Problem, form: Form, w: Array, frame: Centred | None = None) -> float:
     """Return the smallest eigenvalue of the Hessian of f + ridge + sum lam_g |w_g| on the support of a flat w.
+
+    Where columns are far from their mean it is that of the centred problem `frame`, taken back: as 1 over the largest
+    eigenvalue of the inverse, which has no cancellation.
 
     Beyond DENSE dimensions by Lanczos to about 1e-6 of the largest eigenvalue. +inf where the support is empty.
     """
@@ -34,10 +38,18 @@ def form_curvature(problem: Problem, form: Form, w: Array) -> float:
     psi = norm_curvature(z, S, group, norms, arrays, dense=dense)
     ridge = form.ridge[coords[S]]
     if dense:
-        smooth = Smooth(problem)
-        H = smooth.gram(coords[S], smooth.curvature(problem.margins(w.reshape(problem.shape))))
+        at, point = (problem, w.reshape(problem.shape))
+        if frame is not None:
+            at, point = frame.problem, frame.start(point)
+        smooth = Smooth(at)
+        H = smooth.gram(coords[S], smooth.curvature(at.margins(point)))
         H = H + np.diag(ridge) + (0.0 if psi is None else psi)
-        return float(linalg.eigh(H, eigvals_only=True, subset_by_index=[0, 0])[0])
+        smallest = linalg.eigh(H, eigvals_only=True, subset_by_index=[0, 0])[0]
+        if frame is None or smallest <= len(H) * np.finfo(float).eps * np.trace(H):
+            return float(smallest)
+        back = frame.back(coords[S])
+        inverse = back @ linalg.solve(H, back.T, assume_a="pos")
+        return 1.0 / float(linalg.eigh(inverse, eigvals_only=True)[-1])
 
     def product(v: Array) -> Array:
         full = np.zeros_like(w)

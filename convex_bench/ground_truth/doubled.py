@@ -61,14 +61,16 @@ class Accurate:
 
 
 @njit(inline="always")
-def _two_sum(a, b):
+def two_sum(a, b):
+    """Return (s, e) with s + e = a + b exactly and s the double nearest to a + b."""
     s = a + b
     t = s - a
     return s, (a - (s - t)) + (b - t)
 
 
 @njit(inline="always")
-def _two_product(a, b):
+def two_product(a, b):
+    """Return (p, e) with p + e = a b exactly and p the double nearest to a b."""
     p = a * b
     t = 134217729.0 * a
     ah = t - (t - a)
@@ -81,8 +83,8 @@ def _two_product(a, b):
 
 @njit(inline="always")
 def _add(ah, al, bh, bl):
-    s, e = _two_sum(ah, bh)
-    t, f = _two_sum(al, bl)
+    s, e = two_sum(ah, bh)
+    t, f = two_sum(al, bl)
     e += t
     s, e = s + e, e - ((s + e) - s)
     e += f
@@ -92,7 +94,7 @@ def _add(ah, al, bh, bl):
 
 @njit(inline="always")
 def _multiply(ah, al, bh, bl):
-    p, e = _two_product(ah, bh)
+    p, e = two_product(ah, bh)
     e += ah * bl + al * bh
     h = p + e
     return h, e - (h - p)
@@ -106,7 +108,7 @@ def _divide(ah, al, bh, bl):
     r = rh / bh
     ph, pl = _multiply(r, 0.0, bh, bl)
     rh, rl = _add(rh, rl, -ph, -pl)
-    h, low = _two_sum(q, r)
+    h, low = two_sum(q, r)
     return _add(h, low, rh / bh, 0.0)
 
 
@@ -118,7 +120,7 @@ def _exp(ah, al, factors):
     k = np.round(ah / LN2[0])
     h, low = ah, al
     for part in LN2:
-        ph, pl = _two_product(-k, part)
+        ph, pl = two_product(-k, part)
         h, low = _add(h, low, ph, pl)
     h, low = h / 256.0, low / 256.0
     sh, sl = 0.0, 0.0  # exp(r) - 1 = r + r^2 (1/2 + r (1/6 + ...))
@@ -189,7 +191,7 @@ def _margins_dense(A, wh, wl, mh, ml, size):
             h, low, total = mh[i, k], ml[i, k], 0.0
             for j in range(m):
                 a = np.float64(A[i, j])
-                ph, pl = _two_product(a, wh[j, k])
+                ph, pl = two_product(a, wh[j, k])
                 h, low = _add(h, low, ph, pl + a * wl[j, k])
                 total += abs(ph)
             mh[i, k], ml[i, k] = h, low
@@ -203,7 +205,7 @@ def _margins_sparse(data, indices, indptr, wh, wl, mh, ml, size):
             h, low, total = mh[i, k], ml[i, k], 0.0
             for e in range(indptr[i], indptr[i + 1]):
                 a = np.float64(data[e])
-                ph, pl = _two_product(a, wh[indices[e], k])
+                ph, pl = two_product(a, wh[indices[e], k])
                 h, low = _add(h, low, ph, pl + a * wl[indices[e], k])
                 total += abs(ph)
             mh[i, k], ml[i, k] = h, low
@@ -220,7 +222,7 @@ def _sums_dense(A, dh, dl, dd, lost, gh, gl, size, error, terms):
             if a == 0.0:
                 continue
             for k in range(dh.shape[1]):
-                ph, pl = _two_product(a, dh[i, k])
+                ph, pl = two_product(a, dh[i, k])
                 gh[j, k], gl[j, k] = _add(gh[j, k], gl[j, k], ph, pl + a * dl[i, k])
                 size[j, k] += abs(ph)
                 error[j, k] += abs(a) * dd[i, k]
@@ -233,7 +235,7 @@ def _sums_sparse(data, indices, indptr, dh, dl, dd, lost, gh, gl, size, error, t
         for e in range(indptr[i], indptr[i + 1]):
             a, j = np.float64(data[e]), indices[e]
             for k in range(dh.shape[1]):
-                ph, pl = _two_product(a, dh[i, k])
+                ph, pl = two_product(a, dh[i, k])
                 gh[j, k], gl[j, k] = _add(gh[j, k], gl[j, k], ph, pl + a * dl[i, k])
                 size[j, k] += abs(ph)
                 error[j, k] += abs(a) * dd[i, k]

@@ -5,14 +5,15 @@ from __future__ import annotations
 import math
 import time
 import warnings
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 import numpy as np
 from scipy.sparse import issparse
 
+from convex_bench.ground_truth.centring import Centred, centred
 from convex_bench.ground_truth.curvature import affine_curvature, form_curvature
 from convex_bench.ground_truth.doubled import accurate_gradient
 from convex_bench.ground_truth.existence import recession_direction
@@ -23,9 +24,10 @@ from convex_bench.ground_truth.gram import Smooth
 from convex_bench.ground_truth.model import cvxpy_solve
 from convex_bench.ground_truth.polish import group_curvature, settle, support_start
 from convex_bench.ground_truth.proof import Proof, prove, prove_strongly_convex
-from convex_bench.ground_truth.refine import Judged, refine
+from convex_bench.ground_truth.refine import Judged, correct, judge, refine
 from convex_bench.ground_truth.solution import Solution
 from convex_bench.ground_truth.threads import one_thread
+from convex_bench.ground_truth.working_set import Iterate
 from convex_bench.problem import Problem
 from manifold_id.certificate import DEGENERATE, STATIONARY, Certificate, certify
 from manifold_id.validation import real, unknown_name
@@ -98,25 +100,26 @@ def solve_checked(
     form = form_of(problem)
     if form is None:
         point, certificate, steps = fista(problem, w, tol)
-        best, smooth = None, None
+        best = None
         name = name.replace("working-set prox-Newton", "FISTA with restart").replace("support, Newton", "steps")
     else:
         smooth = Smooth(problem) if smooth is None else smooth
-        best, certificate = _by_newton(problem, form, smooth, w, tol)
-        others = _other_starts(problem, solver, start)
-        while certificate.residual.max() > HOPELESS and (again := next(others, None)) is not None:
+        best = _by_newton(problem, form, smooth, w, tol)
+        others = _other_starts(problem, solver, start, far=best.frame is not None)
+        while best.judged.worst > HOPELESS and (again := next(others, None)) is not None:
             other = _by_newton(problem, form, smooth, again[0], tol)
-            if other[1].residual.max() < certificate.residual.max():
-                (best, certificate), name = other, again[1]
-        point, steps = best.at.w.reshape(problem.shape), best.at.steps
-    return _solution(problem, form, smooth, point, best, certificate, solver, name, began, steps, witness, tol)
+            if other.judged.worst < best.judged.worst:
+                best, name = other, again[1]
+        certificate = best.certificate
+        point, steps = best.judged.at.w.reshape(problem.shape), best.judged.at.steps
+    return _solution(problem, form, point, best, certificate, solver, name, began, steps, witness, tol)
 
 
-def _other_starts(problem: Problem, solver: str, start: Any) -> Iterator[tuple[Array, str]]:
+def _other_starts(problem: Problem, solver: str, start: Any, far: bool) -> Iterator[tuple[Array, str]]:
     """Yield further starts, each with its method's text, for a solve that did not reach its certificate."""
     if start is not None or solver == "cvxpy":
         yield problem.null_model(), "working-set prox-Newton"
-    if solver == "auto" and problem.n * problem.n_features <= SMALL:
+    if solver == "auto" and problem.n * problem.n_features <= SMALL and not far:
         try:
             w, backend = cvxpy_solve(problem)
         except RuntimeError:
@@ -140,7 +143,31 @@ def _feasible(problem: Problem, w: Array) -> Array:
     return np.asarray(problem.regularizer.prox(w, 1e-12))
 
 
-def _by_newton(problem: Problem, form: Form, smooth: Smooth, w: Array, tol: float) -> tuple[Judged, Certificate]:
+@dataclass(frozen=True, eq=False)
+class Answer:
+    """A point that Newton's method found, its certificate, and what can be asked of it."""
+
+    judged: Judged
+    certificate: Certificate
+    proof: Callable[[], Proof]
+    gap: Callable[[], float]
+    frame: Centred | None = None
+
+
+def _by_newton(problem: Problem, form: Form, smooth: Smooth, w: Array, tol: float) -> Answer:
+    frame = centred(problem, form)
+    if frame is not None:
+        return _by_centring(problem, form, smooth, frame, w, tol)
+    judged = _newton(problem, form, smooth, w, tol)
+    certificate = judged_certificate(problem, form, judged, tol)
+    return Answer(judged, certificate, partial(prove, smooth, form, judged), partial(_gap, problem, form, judged))
+
+
+def _gap(problem: Problem, form: Form, judged: Judged) -> float:
+    return dual_point(problem, form, judged.at.w, judged.at.margins, judged.at.gradient).gap
+
+
+def _newton(problem: Problem, form: Form, smooth: Smooth, w: Array, tol: float) -> Judged:
     flat = w.reshape(-1).astype(np.float64)
     if 2 * np.count_nonzero(flat) > flat.size:  # a support is not known yet
         flat = support_start(smooth, form, flat)
@@ -149,7 +176,36 @@ def _by_newton(problem: Problem, form: Form, smooth: Smooth, w: Array, tol: floa
     if judged.worst > tol:  # another support, from the better point
         other = refine(smooth, form, settle(smooth, form, judged.at.w, tol), tol)
         judged = other if other.worst < judged.worst else judged
-    return judged, judged_certificate(problem, form, judged, tol)
+    return judged
+
+
+def _by_centring(problem: Problem, form: Form, smooth: Smooth, frame: Centred, w: Array, tol: float) -> Answer:
+    """Return the answer from the centred problem, judged on the problem itself."""
+    inner = Smooth(frame.problem)
+    at: Judged | None = _newton(frame.problem, form, inner, frame.start(w), tol)
+    best: tuple[Judged, Judged] | None = None
+    for _ in range(4):  # the intercept's slope must fall below the others' by the factor c
+        if at is None:
+            break
+        v, low = frame.original(at.at.w, at.low)
+        margins = smooth.margins(v)
+        residual = at.at.residual
+        here = Iterate(v, margins, at.at.value, smooth.gradient(margins), residual, at.at.steps)
+        judged = judge(smooth, form, here, low)
+        if best is None or judged.worst < best[0].worst:
+            best = judged, at
+        if judged.worst <= 0.1 * tol:
+            break
+        at = correct(inner, form, at, with_low=True)
+    assert best is not None
+    judged, source = best
+    certificate = judged_certificate(problem, form, judged, tol)
+
+    def proof() -> Proof:
+        found = prove(inner, form, source)  # the intercept moves by c (w - w*) besides
+        return replace(found, radius=found.radius * (2.0 + float(np.abs(frame.shift).sum())))
+
+    return Answer(judged, certificate, proof, partial(_gap, frame.problem, form, source), frame)
 
 
 def _tiny(problem: Problem, form: Form, w: Array) -> bool:
@@ -165,9 +221,8 @@ def _tiny(problem: Problem, form: Form, w: Array) -> bool:
 def _solution(
     problem: Problem,
     form: Form | None,
-    smooth: Smooth | None,
     w: Array,
-    best: Judged | None,
+    best: Answer | None,
     certificate: Certificate,
     solver: str,
     method: str,
@@ -180,14 +235,14 @@ def _solution(
     gap = float("inf")
     low = np.zeros_like(w)
     proved, radius = np.zeros(len(certificate.codes), dtype=bool), float("inf")
-    if form is not None and best is not None and smooth is not None:
-        gap = dual_point(problem, form, best.at.w, best.at.margins, best.at.gradient).gap
-        curvature = partial(form_curvature, problem, form, w.reshape(-1))
+    if form is not None and best is not None:
+        gap = best.gap()
+        curvature = partial(form_curvature, problem, form, w.reshape(-1), best.frame)
         if status == "certified" and _tiny(problem, form, w):
             status = "degenerate"
-        low = best.low.reshape(w.shape)
+        low = best.judged.low.reshape(w.shape)
         if status != "failed":
-            proof = prove(smooth, form, best)
+            proof = best.proof()
             proved, radius = _by_atom(problem, form, proof), proof.radius
             if status == "certified" and not proved.all():
                 status = "degenerate"
@@ -209,7 +264,7 @@ def _solution(
         low=low,
         radius=radius,
         proved=proved,
-        reason=_reason(problem, form, best, certificate, status),
+        reason=_reason(problem, form, best.judged if best else None, certificate, status),
         value=value,
         gap=gap,
         residual=certificate.residual,

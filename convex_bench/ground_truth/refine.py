@@ -156,7 +156,7 @@ def refine(smooth: Smooth, form: Form, best: Iterate, tol: float) -> Judged:
         for _ in range(ROUNDS):
             if judged.worst <= ENOUGH * tol:
                 return judged
-            new = _correct(smooth, form, judged, with_low)
+            new = correct(smooth, form, judged, with_low)
             if new is None:
                 break
             better = new.worst < judged.worst
@@ -169,7 +169,7 @@ def refine(smooth: Smooth, form: Form, best: Iterate, tol: float) -> Judged:
     return judged
 
 
-def _correct(smooth: Smooth, form: Form, judged: Judged, with_low: bool) -> Judged | None:
+def correct(smooth: Smooth, form: Form, judged: Judged, with_low: bool) -> Judged | None:
     """Return the point after a Newton step on the support, or None where it changes a sign or is not finite."""
     at = judged.at
     groups = np.flatnonzero(form.active(at.w))

@@ -110,3 +110,34 @@ def test_the_error_bound_of_the_gradient_is_a_bound():
         for j in range(6):
             assert abs(Fraction(float(found.gradient[j])) - exact[j]) <= Fraction(float(found.error[j]))
             assert found.error[j] <= 4e-16 * abs(float(exact[j])) + 1e-28 * float(size[j])
+
+
+@pytest.mark.parametrize("loss", ["squared", "logistic", "multinomial"])
+@pytest.mark.parametrize("mean", [1e3, 1e6, 1e8])
+def test_columns_far_from_zero_are_solved_as_their_centred_twins(loss, mean):
+    rng = np.random.default_rng(0)
+    Z = np.round(rng.standard_normal((200, 5)) * 2**10) / 2**10  # Z + mean is exact
+    m = Z @ [1.0, -2.0, 0.0, 0.0, 0.5] + rng.standard_normal(200)
+    y = {"squared": m, "logistic": m > 0, "multinomial": np.digitize(m, [-1.0, 1.0])}[loss]
+    near, far = (solve(Problem(X, y, loss, L1(0.05), intercept=True)) for X in (Z, Z + mean))
+    assert near.status == far.status == "certified"
+    np.testing.assert_array_equal(near.codes, far.codes)
+    np.testing.assert_allclose(far.coef, near.coef, rtol=1e-9)
+    if loss == "squared":
+        assert true_residual(Problem(Z + mean, y, loss, L1(0.05), intercept=True), far) <= 1e-12
+    if loss != "multinomial":  # the sum over classes of the intercepts is free
+        active = np.append(near.codes[:-1] > 0, True)
+        X = np.hstack([Z + mean, np.ones((200, 1))])[:, active]
+        h = np.ones(200) if loss == "squared" else near_curvature(Z, near)
+        assert far.curvature == pytest.approx(smallest_eigenvalue(X, h), rel=1e-3 if mean == 1e8 else 1e-6)
+
+
+def near_curvature(Z, solution):
+    m = Z @ solution.coef + solution.intercept
+    return 1.0 / (2.0 + np.exp(m) + np.exp(-m))
+
+
+def smallest_eigenvalue(X, h):
+    """1 / |inverse| from a QR factorization, which does not square the condition."""
+    R = np.linalg.qr(X * np.sqrt(h / len(X))[:, None])[1]
+    return np.linalg.svd(R, compute_uv=False)[-1] ** 2
