@@ -348,6 +348,10 @@ class Problem:
         """Return a Lipschitz constant of the gradient of f: curvature bound * |design|_2^2 / n."""
         return self.loss.curvature_bound * self._matrix.spectral / self.n
 
+    def column_squares(self) -> Array:
+        """Return |x_j|^2 of the column of every flat coordinate of w, of the column of ones at the intercept."""
+        return np.repeat(self._matrix.column_squares, self.n_outputs)
+
     def row_lipschitz(self) -> Array:
         """Return (n,) Lipschitz constants of the rows' gradients: curvature bound * |x_i|^2."""
         return self.loss.curvature_bound * self._matrix.row_norms

@@ -142,6 +142,15 @@ class RowMatrix:
         return squares + self.intercept
 
     @cached_property
+    def column_squares(self) -> Array:
+        """|x_j|^2 of every column of the design."""
+        if self.sparse:
+            squares = np.bincount(self.X.indices, weights=self.X.data.astype(np.float64) ** 2, minlength=self.p)
+        else:
+            squares = np.einsum("ij,ij->j", self.X, self.X, dtype=np.float64)
+        return np.append(squares, float(self.n)) if self.intercept else squares
+
+    @cached_property
     def spectral(self) -> float:
         """|design|_2^2, by a dense Gram matrix where one side is short and by Lanczos to rounding otherwise."""
         if self.size <= GRAM:

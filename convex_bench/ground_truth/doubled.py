@@ -16,6 +16,7 @@ and u |g_j| for rounding the result to a double. The constants are several times
 from __future__ import annotations
 
 from dataclasses import dataclass
+from decimal import Decimal, localcontext
 
 import numpy as np
 from numba import njit
@@ -26,22 +27,22 @@ from convex_bench.row_matrix import Design
 
 Array = np.ndarray
 U = 2.0**-53
-EXP = 2.0**-90
+EXP = 2.0**-80
 LOSSES = {"squared": 0, "logistic": 1, "multinomial": 2}
-LN2 = (0.6931471805599453, 2.3190468138462996e-17, 5.707708438416212e-34)
+LN2 = (0.6931471805599453, 2.3190468138462996e-17)
+SIXTH = (0.16666666666666666, 9.25185853854297e-18)
 BLOCK = 2**23  # entries of dense columns taken at a time
-INVERSE_FACTORIALS = np.array(  # hi and lo of 1 / k!, k = 2 ...
-    [
-        [0.5, 0.0],
-        [0.16666666666666666, 9.25185853854297e-18],
-        [0.041666666666666664, 2.3129646346357427e-18],
-        [0.008333333333333333, 1.1564823173178714e-19],
-        [0.001388888888888889, -5.300543954373577e-20],
-        [0.0001984126984126984, 1.7209558293420705e-22],
-        [2.48015873015873e-05, 2.1511947866775882e-23],
-        [2.7557319223985893e-06, -1.858393274046472e-22],
-    ]
-)
+
+
+def _roots() -> Array:
+    """Return hi and lo of 2^(j / 64), (64, 2)."""
+    with localcontext() as context:
+        context.prec = 50
+        exact = [Decimal(2) ** (Decimal(j) / 64) for j in range(64)]
+        return np.array([[float(value), float(value - Decimal(float(value)))] for value in exact])
+
+
+ROOTS = _roots()
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,34 +113,35 @@ def _divide(ah, al, bh, bl):
     return _add(h, low, rh / bh, 0.0)
 
 
-@njit(cache=True)
-def _exp(ah, al, factors):
-    """Return exp of a double-double <= 0; 0 below -700, where doubles end."""
+@njit(inline="always")
+def _exp(ah, al, roots):
+    """Return exp of a double-double <= 0 to the relative error EXP; 0 below -700, where doubles end.
+
+    exp(a) = 2^(k / 64) exp(r) with |r| <= ln 2 / 128: of exp(r) - 1 = r + r^2 / 2 + r^3 / 6 + r^4 (...) the last part
+    is below 2^-34 and a double holds enough of it.
+    """
     if ah < -700.0:
         return 0.0, 0.0
-    k = np.round(ah / LN2[0])
-    h, low = ah, al
-    for part in LN2:
-        ph, pl = two_product(-k, part)
-        h, low = _add(h, low, ph, pl)
-    h, low = h / 256.0, low / 256.0
-    sh, sl = 0.0, 0.0  # exp(r) - 1 = r + r^2 (1/2 + r (1/6 + ...))
-    for i in range(len(factors) - 1, -1, -1):
-        sh, sl = _multiply(sh, sl, h, low)
-        sh, sl = _add(sh, sl, factors[i, 0], factors[i, 1])
+    k = np.round(ah * (64.0 / LN2[0]))
+    ph, pl = two_product(k, LN2[0] / 64.0)
+    h, low = _add(ah, al, -ph, -pl)
+    h, low = two_sum(h, low - k * (LN2[1] / 64.0))
     qh, ql = _multiply(h, low, h, low)
-    sh, sl = _multiply(sh, sl, qh, ql)
+    ch, cl = _multiply(qh, ql, h, low)
+    ch, cl = _multiply(ch, cl, SIXTH[0], SIXTH[1])
+    rest = qh * qh * (1 / 24 + h * (1 / 120 + h * (1 / 720 + h * (1 / 5040 + h / 40320))))
+    sh, sl = _add(ch, cl, rest, 0.0)
+    sh, sl = _add(sh, sl, 0.5 * qh, 0.5 * ql)
     sh, sl = _add(sh, sl, h, low)
-    for _ in range(8):  # (1 + s)^2 - 1 = 2 s + s^2
-        qh, ql = _multiply(sh, sl, sh, sl)
-        sh, sl = _add(2.0 * sh, 2.0 * sl, qh, ql)
-    sh, sl = _add(sh, sl, 1.0, 0.0)
-    scale = 2.0**k
+    j = int(k) & 63
+    qh, ql = _multiply(sh, sl, roots[j, 0], roots[j, 1])
+    sh, sl = _add(roots[j, 0], roots[j, 1], qh, ql)
+    scale = 2.0 ** ((int(k) - j) >> 6)
     return sh * scale, sl * scale
 
 
 @njit(cache=True)
-def _derivatives(kind, mh, ml, dm, y, factors, dh, dl, dd):
+def _derivatives(kind, mh, ml, dm, y, roots, dh, dl, dd):
     """Fill dh + dl = l' at margins mh + ml, (n, K) each, and the bounds dd of their errors."""
     n, outputs = mh.shape
     for i in range(n):
@@ -150,7 +152,7 @@ def _derivatives(kind, mh, ml, dm, y, factors, dh, dl, dd):
         if kind == 1:
             sign = y[i]
             th, tl = sign * mh[i, 0], sign * ml[i, 0]
-            eh, el = _exp(-abs(th), -tl if th > 0 else tl, factors)
+            eh, el = _exp(-abs(th), -tl if th > 0 else tl, roots)
             bh, bl = _add(1.0, 0.0, eh, el)
             if th > 0:
                 qh, ql = _divide(eh, el, bh, bl)
@@ -168,7 +170,7 @@ def _derivatives(kind, mh, ml, dm, y, factors, dh, dl, dd):
             ah, al = _add(mh[i, k], ml[i, k], -mh[i, top], -ml[i, top])
             if ah > 0.0:
                 ah, al = 0.0, 0.0
-            dh[i, k], dl[i, k] = _exp(ah, al, factors)
+            dh[i, k], dl[i, k] = _exp(ah, al, roots)
             tiny = 1e-300 if dh[i, k] == 0.0 else tiny
             sh, sl = _add(sh, sl, dh[i, k], dl[i, k])
         own = int(y[i])
@@ -246,7 +248,7 @@ def _blocks(problem: Problem, columns: Array, rows: slice) -> Design:
     """Return design[rows][:, columns], dense or CSR, of X's dtype."""
     plain = columns[columns < problem.n_features]
     part = problem.X[rows] if rows != slice(0, problem.n) else problem.X
-    part = part if len(plain) == problem.n_features else part[:, plain]
+    part = _taken(part, plain, problem.n_features)
     if len(plain) < len(columns):
         ones = np.ones((part.shape[0], 1), dtype=part.dtype)
         part = (
@@ -255,6 +257,12 @@ def _blocks(problem: Problem, columns: Array, rows: slice) -> Design:
             else np.hstack([part, ones])
         )
     return sparse.csr_array(part) if sparse.issparse(part) else np.ascontiguousarray(part)
+
+
+def _taken(part: Design, plain: Array, columns: int) -> Design:
+    if len(plain) == columns:
+        return part
+    return part[:, plain] if sparse.issparse(part) else np.take(part, plain, axis=1)
 
 
 def accurate_gradient(problem: Problem, w: Array, low: Array, coords: Array) -> Accurate:
@@ -282,7 +290,7 @@ def accurate_gradient(problem: Problem, w: Array, low: Array, coords: Array) -> 
         else:
             _margins_dense(A, wh, wl, mh, ml, total)
         bound = 8.0 * (most + 1) * U * U * total.max(axis=1)
-        _derivatives(kind, mh, ml, bound, y[rows], INVERSE_FACTORIALS, dh, dl, dd)
+        _derivatives(kind, mh, ml, bound, y[rows], ROOTS, dh, dl, dd)
         lost = U * total * problem.loss.curvature_bound
         B = A if np.array_equal(support, columns) else _blocks(problem, columns, rows)
         if sparse.issparse(B):

@@ -143,8 +143,5 @@ def _entry_off(form: Form, point: DualPoint, radius: Array) -> Array:
 
 def _group_lipschitz(problem: Problem, form: Form) -> Array:
     """Return L_g = c |X_g|_F^2 / n >= c |X_g|_2^2 / n."""
-    X = problem.X
-    squares = np.asarray((X.multiply(X) if sparse.issparse(X) else X * X).sum(axis=0, dtype=np.float64)).ravel()
-    squares = np.concatenate([squares, np.full(int(problem.intercept), float(problem.n))])
-    each = np.repeat(squares, problem.n_outputs)[form.members]
+    each = problem.column_squares()[form.members]
     return problem.loss.curvature_bound * form.sums(each) / problem.n

@@ -28,6 +28,7 @@ class Smooth:
         self.part: sparse.csr_array | None = None
         self._chosen = np.empty(0, dtype=np.int64)  # what `columns_of` was asked for last, and its answer
         self._taken: tuple[sparse.csr_array, sparse.csc_array]
+        self._gram: tuple[Array, Array, Array] | None = None  # P, coordinates, and `gram`'s answer for them
         self._at: Array | None = None  # the margins to which `_parts` belong
         self._parts: tuple[float, Array, Array] = (0.0, np.empty(0), np.empty(0))
 
@@ -75,7 +76,30 @@ class Smooth:
         return self._loss(margins)[2]
 
     def gram(self, coords: Array, P: Array) -> Array:
-        """Return (1/n) sum_i x_i x_i^T (curvature of row i) on flat coordinates, (m, m); P is from `curvature`."""
+        """Return (1/n) sum_i x_i x_i^T (curvature of row i) on flat coordinates, (m, m); P is from `curvature`.
+
+        The last one is kept: the check for flat directions and the proof ask for the same.
+        """
+        if self._gram is None or self._gram[0] is not P or not np.array_equal(self._gram[1], coords):
+            self._gram = P, coords, self._form_gram(coords, P)
+        return self._gram[2].copy()
+
+    def gram_near(self, coords: Array, P: Array) -> tuple[Array, float]:
+        """Return (H, share) with `gram(coords, P)` >= share H: H is the last one kept, where its curvature is near P.
+
+        Rows weigh at least share = min_i P_i / (P_i of then) of what they did. share = 1 and a new H otherwise.
+        """
+        if self.outputs == 1 and self._gram is not None:
+            kept, then, H = self._gram[1], self._gram[0], self._gram[2]
+            order = np.argsort(kept)
+            place = order[np.minimum(np.searchsorted(kept, coords, sorter=order), len(kept) - 1)]
+            with np.errstate(divide="ignore", invalid="ignore"):
+                share = float(np.where(then > 0, P / then, np.inf).min(initial=np.inf))
+            if np.array_equal(kept[place], coords) and 0.9 < share <= 1.0:
+                return H[np.ix_(place, place)], share * (1.0 - 1e-12)
+        return self.gram(coords, P), 1.0
+
+    def _form_gram(self, coords: Array, P: Array) -> Array:
         features, k = np.divmod(coords, self.outputs)
         columns, place = np.unique(features, return_inverse=True)
         if self.outputs == 1:

@@ -32,12 +32,7 @@ def prox_step(form: Form, w: Array, g: Array, L: Array) -> Array:
 def group_curvature(smooth: Smooth, form: Form) -> Array:
     """Return an upper bound L_g of the curvature of f + ridge within each group: c |X_g|_F^2 / n + ridge."""
     problem = smooth.problem
-    squares = np.zeros(problem.shape[0])
-    X = problem.X
-    squares[: problem.n_features] = np.asarray((X.multiply(X) if hasattr(X, "multiply") else X * X).sum(axis=0)).ravel()
-    if problem.intercept:
-        squares[-1] = problem.n
-    flat = np.repeat(squares, problem.n_outputs) * problem.loss.curvature_bound / problem.n + form.ridge
+    flat = problem.column_squares() * problem.loss.curvature_bound / problem.n + form.ridge
     return np.maximum(form.sums(flat[form.members]), np.finfo(float).tiny ** 0.5)
 
 

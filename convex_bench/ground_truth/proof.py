@@ -54,7 +54,7 @@ class Proof:
 
 def prove(smooth: Smooth, form: Form, judged: Judged) -> Proof:
     """Return what is proved of the solution near a judged point."""
-    q = column_squares(smooth)
+    q = column_squares(smooth.problem)
     ball = _ball(smooth, form, judged, q)
     if ball is None:
         return _by_gap(smooth, form, judged, q)
@@ -100,7 +100,7 @@ def _ball(smooth: Smooth, form: Form, judged: Judged, q: Array) -> tuple[Array, 
     if S.size > LARGEST:
         return None
     with np.errstate(over="ignore", under="ignore", invalid="ignore", divide="ignore"):
-        H = smooth.gram(flat, smooth.curvature(at.margins))
+        H, share = smooth.gram_near(flat, smooth.curvature(at.margins))
         H[np.diag_indices_from(H)] += form.ridge[flat]
         psi = norm_curvature(z, S, group, norms, arrays, dense=True)
         H = H if psi is None else H + psi
@@ -109,7 +109,7 @@ def _ball(smooth: Smooth, form: Form, judged: Judged, q: Array) -> tuple[Array, 
             return None
         B = H / D / D[:, None]
     B = _fix_sums(smooth, form, flat, B)
-    mu = _smallest(B, problem.n)
+    mu = share * _smallest(B, problem.n)
     if mu <= 0.0:
         return None
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -218,7 +218,7 @@ def prove_strongly_convex(problem: Problem, w: Array, certificate: Certificate, 
     mu = _smallest(B, problem.n)
     if mu <= 0.0:
         return none
-    q = column_squares(smooth)
+    q = column_squares(smooth.problem)
     eps = float(np.linalg.norm(certificate.absolute) + np.linalg.norm(error)) / float(D.min())
     spread = math.sqrt(float((q / D**2).sum()))
     row = SELF_CONCORDANCE[problem.loss.name] * spread * math.sqrt(problem.n)

@@ -1,12 +1,14 @@
 """What a certificate claims, held to exact arithmetic: residual, radius, proved atoms; and badly scaled problems."""
 
+from decimal import Decimal, localcontext
 from fractions import Fraction
 
 import numpy as np
 import pytest
+from numba import njit
 
 from convex_bench import Problem, solve
-from convex_bench.ground_truth.doubled import accurate_gradient
+from convex_bench.ground_truth.doubled import EXP, ROOTS, _exp, accurate_gradient
 from convex_bench.ground_truth.form import form_of
 from convex_bench.ground_truth.gram import Smooth
 from convex_bench.ground_truth.proof import prove
@@ -141,3 +143,15 @@ def smallest_eigenvalue(X, h):
     """1 / |inverse| from a QR factorization, which does not square the condition."""
     R = np.linalg.qr(X * np.sqrt(h / len(X))[:, None])[1]
     return np.linalg.svd(R, compute_uv=False)[-1] ** 2
+
+
+def test_exp_in_double_double_is_as_accurate_as_its_bound():
+    compiled = njit(lambda a, b: _exp(a, b, ROOTS))
+    rng = np.random.default_rng(5)
+    with localcontext() as context:
+        context.prec = 60
+        for x in np.r_[0.0, -np.log(2) / 128, -(10.0 ** rng.uniform(-20, np.log10(690), 3000))]:
+            low = float(x * rng.uniform(-1, 1) * 2.0**-54)
+            hi, lo = compiled(float(x), low)
+            exact = (Decimal(float(x)) + Decimal(low)).exp()
+            assert abs(Decimal(hi) + Decimal(lo) - exact) <= exact * Decimal(EXP)
