@@ -169,7 +169,7 @@ def _smallest(B: Array, n: int) -> float:
             linalg.cholesky(B - (theta + rounding) * np.eye(m), lower=True, overwrite_a=True, check_finite=False)
         except linalg.LinAlgError:
             continue
-        return theta
+        return 0.99 * theta
     return 0.0
 
 
@@ -179,7 +179,7 @@ def _by_gap(smooth: Smooth, form: Form, judged: Judged, q: Array) -> Proof:
     if not form.nonnegative:
         problem, at = smooth.problem, judged.at
         point = dual_point(problem, form, at.w, at.margins, at.gradient)
-        slack = 1e-14 * (abs(at.value) + abs(form.value(at.w)) + 1e-300)
+        slack = 1e-14 * _size_of_the_gap(problem, at.margins, point.u, abs(at.value) + abs(form.value(at.w)))
         reach = 2.0 * problem.loss.curvature_bound * (point.gap + slack)
         if math.isfinite(reach):
             v = np.abs(point.gradient)
@@ -246,3 +246,13 @@ def _away(problem: Problem, w: Array, certificate: Certificate) -> Array | float
     if isinstance(distance, np.ndarray):
         return np.append(distance, np.full(len(certificate.codes) - len(distance), np.inf))
     return distance
+
+
+def _size_of_the_gap(problem: Problem, margins: Array, u: Array, primal: float) -> float:
+    """Return a bound of the size of the terms that primal minus dual is made of, up to which rounding moves it."""
+    K = problem.n_outputs
+    d, m = np.abs(u).reshape(problem.n, K), np.abs(margins).reshape(problem.n, K)
+    total = primal + float((d * m).sum(axis=1).mean())  # u^T X w, where the free columns' part should vanish
+    if problem.loss.name == "squared":
+        return total + float((0.5 * d[:, 0] ** 2 + d[:, 0] * np.abs(problem.y)).mean())
+    return total + math.log(max(K, 2))
