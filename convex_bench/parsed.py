@@ -12,7 +12,7 @@ from convex_bench.readers import read_svmlight
 from manifold_id import remote
 from manifold_id.files import write_atomic
 
-LAYOUT = 1  # of the kept file; a change of what read_svmlight returns raises it
+LAYOUT = 2  # of the kept file; a change of what read_svmlight returns raises it
 
 
 def read_once(path: Path, columns: int) -> tuple[sparse.csr_array, np.ndarray]:

@@ -14,6 +14,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from scipy import sparse
 
+from convex_bench.sparse_format import narrow
 from convex_bench.svmlight import parse_plain
 
 Array = np.ndarray
@@ -28,6 +29,8 @@ def _open(path: Path) -> BinaryIO:
 def read_svmlight(path: Path, columns: int | None = None) -> tuple[sparse.csr_array, Array]:
     """Return (X as CSR float64, y float64) from svmlight / LIBSVM text, also in .bz2, .gz or .xz.
 
+    The indices of X are of 32 bits where these are enough.
+
     With `columns` indices count from 1 and X has that many columns. Without, indices count from 0 when index 0
     occurs and from 1 otherwise, and the greatest index gives the number of columns.
 
@@ -40,7 +43,7 @@ def read_svmlight(path: Path, columns: int | None = None) -> tuple[sparse.csr_ar
         with _open(path) as stream:
             data = stream.read()
         if (plain := parse_plain(data, columns)) is not None:
-            return _narrow(plain[0]), plain[1]
+            return narrow(plain[0]), plain[1]
         from sklearn.datasets import load_svmlight_file  # takes seconds to import, and only odd files need it
 
         zero_based: Any = "auto" if columns is None else False
@@ -49,15 +52,7 @@ def read_svmlight(path: Path, columns: int | None = None) -> tuple[sparse.csr_ar
         raise ValueError(f"{path} is not svmlight text (label index:value ...): {error}") from error
     if X.shape[0] == 0:
         raise ValueError(f"{path} has no rows, so it is not svmlight text (label index:value ...)")
-    return _narrow(X), y
-
-
-def _narrow(X: Any) -> sparse.csr_array:
-    """Return X as CSR with 32-bit indices where they fit: scikit-learn and others take no wider ones."""
-    X = sparse.csr_array(X)
-    if max(*X.shape, X.nnz) < 2**31:
-        X = sparse.csr_array((X.data, X.indices.astype(np.int32), X.indptr.astype(np.int32)), shape=X.shape)
-    return X
+    return narrow(sparse.csr_array(X)), y
 
 
 def group_labels(names: list[str]) -> Array:

@@ -10,6 +10,8 @@ import numpy as np
 from scipy import sparse
 from scipy.sparse.linalg import LinearOperator, eigsh
 
+from convex_bench.sparse_format import check_structure, narrow
+
 Array = np.ndarray
 Design = Any  # a C-ordered ndarray or a csr_array, float64 or float32
 
@@ -26,7 +28,8 @@ def check_design(X: Any) -> Design:
     TypeError
         If X does not hold real numbers.
     ValueError
-        If X is not 2-D, has no row or no column, or holds NaN or infinity (row and column are named).
+        If X is not 2-D, has no row or no column, holds NaN or infinity (row and column are named), or is sparse with
+        a wrong index (see `check_structure`).
     """
     is_sparse = sparse.issparse(X)
     if not is_sparse:
@@ -42,11 +45,10 @@ def check_design(X: Any) -> Design:
         X = np.array(X, dtype=dtype, order="C")
         values = X.reshape(-1)
     else:
-        _check_indices(X)
+        check_structure(X)
         X = sparse.csr_array(X, dtype=dtype, copy=True)
         X.sum_duplicates()
-        if X.indices.dtype == np.int64 and max(X.shape[1], X.nnz) < 2**31:  # half the memory to read in every product
-            X = sparse.csr_array((X.data, X.indices.astype(np.int32), X.indptr.astype(np.int32)), shape=X.shape)
+        X = narrow(X)
         values = X.data
     # A finite sum shows that all entries are finite without a mask of X's size; it may overflow, so look closer then.
     with np.errstate(over="ignore", invalid="ignore"):
@@ -57,19 +59,6 @@ def check_design(X: Any) -> Design:
         column = at % X.shape[1] if not is_sparse else int(X.indices[at])
         raise ValueError(f"X[{row}, {column}] is {values[at]}: impute or remove the row")
     return X
-
-
-def _check_indices(X: Any) -> None:
-    """Raise ValueError where a sparse matrix has an index out of range: loops over it would read beyond its arrays."""
-    try:
-        if hasattr(X, "check_format"):  # CSR, CSC, BSR
-            X.check_format(full_check=True)
-        elif X.format == "coo":
-            for axis, (index, size) in enumerate(zip(X.coords, X.shape, strict=True)):
-                if len(index) and not 0 <= index.min() <= index.max() < size:
-                    raise ValueError(f"indices of axis {axis} reach from {index.min()} to {index.max()}")
-    except ValueError as error:
-        raise ValueError(f"X is not a valid sparse matrix of shape {X.shape}: {error}; build it anew") from error
 
 
 class RowMatrix:

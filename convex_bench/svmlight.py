@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 from scipy import sparse
 
+from convex_bench.sparse_format import narrow
+
 Array = np.ndarray
 _PLAIN = np.zeros(256, dtype=bool)
 _PLAIN[list(b"0123456789+-.eE: \r\n")] = True
@@ -53,4 +55,4 @@ def parse_plain(data: bytes, columns: int | None) -> tuple[sparse.csr_array, Arr
         return None
     indices = index.astype(np.int64) - base
     shape = (len(y), columns if columns is not None else int(indices.max()) + 1)
-    return sparse.csr_array((values, indices, indptr), shape=shape), y
+    return narrow(sparse.csr_array((values, indices, indptr), shape=shape)), y

@@ -333,15 +333,6 @@ def test_a_problem_stays_what_it_was_when_the_callers_arrays_change(form):
     assert Problem(X, y, "squared", L1(0.05)).digest != problem.digest
 
 
-@pytest.mark.parametrize("kind", ["csr", "csc", "bsr", "coo"])
-@pytest.mark.parametrize("index", [77, -1])
-def test_sparse_matrices_with_an_index_out_of_range_are_refused(kind, index):
-    X = sparse.csr_array(np.random.default_rng(0).random((30, 6))).asformat(kind)
-    (X.coords[1] if kind == "coo" else X.indices)[0] = index
-    with pytest.raises(ValueError, match="X is not a valid sparse matrix"):
-        Problem(X, np.arange(30) % 2, regularizer=L1(0.05))
-
-
 @pytest.mark.parametrize("loss", ["squared", "logistic", "multinomial"])
 @pytest.mark.parametrize("intercept", [False, True])
 @pytest.mark.parametrize("ridge", [0.0, 0.5])

@@ -15,7 +15,8 @@ def same(data, columns=None):
     expected, labels = load_svmlight_file(io.BytesIO(data), n_features=columns, zero_based=base)
     assert X.shape == expected.shape
     for name in ("data", "indices", "indptr"):
-        np.testing.assert_array_equal(getattr(X, name), getattr(expected, name), strict=True)
+        np.testing.assert_array_equal(getattr(X, name), getattr(expected, name))
+    assert X.data.dtype == np.float64 and X.indices.dtype == X.indptr.dtype == np.int32
     np.testing.assert_array_equal(y, labels, strict=True)
 
 
