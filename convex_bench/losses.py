@@ -15,30 +15,58 @@ from typing import ClassVar
 import numpy as np
 from scipy.special import expit, logsumexp, softmax, xlogy
 
+from convex_bench.arrays import EXACT, is_missing
+
 Array = np.ndarray
 
 
 def _numeric(y: Array, loss: str) -> Array:
-    """Return labels as float64; raises where they are not finite numbers."""
-    if not (np.issubdtype(y.dtype, np.number) or y.dtype == bool) or np.iscomplexobj(y):
-        raise TypeError(f"y has dtype {y.dtype}, but loss={loss!r} needs real numbers: convert y")
-    y = y.astype(np.float64)
+    """Return labels as float64; raises where they are not finite numbers that it can hold."""
     check_finite_labels(y)
-    return y
+    if y.dtype.kind not in "fiub":
+        raise TypeError(f"y has dtype {y.dtype}, but loss={loss!r} needs real numbers: convert y")
+    if y.dtype.kind in "iu":
+        _check_exact(y, "divide y by a constant")
+    return y.astype(np.float64)
+
+
+def _classes(y: Array) -> tuple[Array, Array]:
+    """Return (classes in rising order, index of each label in them); raises where a label is missing or ambiguous."""
+    check_finite_labels(y)
+    if y.dtype.kind in "cV":
+        raise TypeError(f"y has dtype {y.dtype}, but labels must be numbers, names or dates: convert y")
+    if y.dtype.kind == "f":
+        _check_exact(y, "give the labels as integers or strings")
+    try:
+        classes, codes = np.unique(y, return_inverse=True)
+    except TypeError as error:
+        kinds = ", ".join(sorted({type(label).__name__ for label in y}))
+        raise TypeError(f"y has labels of types that have no order ({kinds}): convert them to one") from error
+    return classes, codes
 
 
 def check_finite_labels(y: Array) -> None:
-    """Raise ValueError that names the first row of y with NaN, infinity or None; labels may be of any type."""
+    """Raise ValueError that names the first row of y with a missing or infinite label, which may be of any type."""
     kind = y.dtype.kind
-    if kind == "f":
+    if kind in "fc":
         bad = ~np.isfinite(y)
+    elif kind in "mM":
+        bad = np.isnat(y)
     elif kind == "O":
-        bad = np.array([v is None or (isinstance(v, float) and not np.isfinite(v)) for v in y], dtype=bool)
+        bad = np.array([is_missing(label) for label in y], dtype=bool)
     else:
         return
     if bad.any():
         row = int(np.argmax(bad))
         raise ValueError(f"y[{row}] is {y[row]}: remove the row or give it a label")
+
+
+def _check_exact(y: Array, remedy: str) -> None:
+    """Raise ValueError that names the first row of y that float64 may have merged, or would merge, with another."""
+    bad = (y > EXACT) | (y < -EXACT)
+    if bad.any():
+        row = int(np.argmax(bad))
+        raise ValueError(f"y[{row}] is {y[row]}, beyond 2**53 where float64 merges different integers: {remedy}")
 
 
 class Loss(ABC):
@@ -85,8 +113,7 @@ class Logistic(Loss):
 
     def encode(self, y: Array) -> tuple[Array, Array | None]:
         """Return y as -1.0 / +1.0, and the two classes; raises ValueError unless there are exactly two values."""
-        check_finite_labels(y)
-        classes, codes = np.unique(y, return_inverse=True)
+        classes, codes = _classes(y)
         if len(classes) != 2:
             shown = ", ".join(map(str, classes[:5])) + (", ..." if len(classes) > 5 else "")
             raise ValueError(
@@ -161,14 +188,13 @@ class Multinomial(Loss):
 
     def encode(self, y: Array) -> tuple[Array, Array | None]:
         """Return class indices (int64) and the classes; raises ValueError for fewer than two classes or a response."""
-        check_finite_labels(y)
+        classes, codes = _classes(y)
         if y.dtype.kind == "f" and np.any(y != np.floor(y)):
             row = int(np.argmax(y != np.floor(y)))
             raise ValueError(
                 f"y[{row}]={y[row]} is not a class label: loss='multinomial' needs integers or names, "
                 "use loss='squared' for a numeric response"
             )
-        classes, codes = np.unique(y, return_inverse=True)
         if len(classes) < 2:
             raise ValueError(f"y has {len(classes)} class, but loss='multinomial' needs at least two: check y")
         return codes.astype(np.int64), classes

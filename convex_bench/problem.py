@@ -10,6 +10,7 @@ from typing import Any, Self
 
 import numpy as np
 
+from convex_bench.arrays import plain_labels
 from convex_bench.losses import LOSSES, Loss
 from convex_bench.row_matrix import Design, RowMatrix
 from convex_bench.storage import digest
@@ -22,7 +23,7 @@ Array = np.ndarray
 
 def check_labels(y: Any, n: int, loss: Loss) -> tuple[Array, Array | None]:
     """Return (encoded y, classes) for `n` rows; raises ValueError or TypeError where y does not fit."""
-    y = np.array(y)  # a copy: a problem stays what it was, whatever becomes of the caller's array
+    y = plain_labels(y).copy()  # a problem stays what it was, whatever becomes of the caller's array
     if y.ndim == 2 and y.shape[1] == 1:
         y = y.reshape(-1)
     if y.ndim != 1:
@@ -52,7 +53,7 @@ class Problem:
 
     Parameters
     ----------
-    X : (n, p) ndarray or SciPy sparse matrix
+    X : (n, p) ndarray, SciPy sparse matrix or pandas DataFrame of numbers
         Float32 is kept (products are still float64), other numbers become float64; sparse formats become CSR.
     y : (n,)
         Two values of any type (logistic), numbers (squared), class labels of any type (multinomial).
@@ -77,8 +78,8 @@ class Problem:
     Raises
     ------
     ValueError, TypeError
-        On NaN or infinity, empty or disagreeing shapes, labels of the wrong kind, an unknown loss, or a
-        regularizer that does not fit the variable.
+        On NaN, infinity, masked or other missing entries, empty or disagreeing shapes, labels of the wrong kind, an
+        unknown loss, or a regularizer that does not fit the variable.
     """
 
     def __init__(

@@ -10,6 +10,7 @@ import numpy as np
 from scipy import sparse
 from scipy.sparse.linalg import LinearOperator, eigsh
 
+from convex_bench.arrays import plain_matrix
 from convex_bench.sparse_format import check_structure, narrow
 
 Array = np.ndarray
@@ -26,14 +27,15 @@ def check_design(X: Any) -> Design:
     Raises
     ------
     TypeError
-        If X does not hold real numbers.
+        If X does not hold real numbers (a DataFrame's column is named).
     ValueError
-        If X is not 2-D, has no row or no column, holds NaN or infinity (row and column are named), or is sparse with
-        a wrong index (see `check_structure`).
+        If X is not 2-D, has no row or no column, holds NaN, infinity or a masked entry (row and column are named), or
+        is sparse with a wrong index (see `check_structure`).
     """
     is_sparse = sparse.issparse(X)
+    names = None
     if not is_sparse:
-        X = np.asarray(X)
+        X, names = plain_matrix(X)
     if X.ndim != 2:
         raise ValueError(f"X has shape {X.shape}, but must be 2-D (rows, columns): reshape it")
     if 0 in X.shape:
@@ -57,7 +59,8 @@ def check_design(X: Any) -> Design:
         at = int(np.argmin(np.isfinite(values)))
         row = at // X.shape[1] if not is_sparse else int(np.searchsorted(X.indptr, at, side="right")) - 1
         column = at % X.shape[1] if not is_sparse else int(X.indices[at])
-        raise ValueError(f"X[{row}, {column}] is {values[at]}: impute or remove the row")
+        named = f" (column {names[column]!r})" if names is not None else ""
+        raise ValueError(f"X[{row}, {column}]{named} is {values[at]}: impute or remove the row")
     return X
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy import sparse
 
@@ -284,6 +285,76 @@ nan, inf = float("nan"), float("inf")
 def test_bad_input_is_one_clear_error(X, y, options, error, message):
     with pytest.raises(error, match=message):
         Problem(X, y, **{"loss": "logistic", "regularizer": L1(0.1), **options})
+
+
+def _y(*first, dtype=object):
+    return np.array([*first, *Y[len(first) :].tolist()], dtype=dtype)
+
+
+MASKED_X, MASKED_Y = np.ma.array(_x()), np.ma.array(Y)
+MASKED_X[4, 2] = MASKED_Y[3] = np.ma.masked
+NAMES = ["age", "height", "sex"]
+HUGE = 2**53
+
+
+def _table(**columns):
+    return pd.DataFrame(_x(), columns=NAMES).assign(**columns)
+
+
+@pytest.mark.parametrize(
+    ("X", "y", "loss", "error", "message"),
+    [
+        (MASKED_X, Y, "logistic", ValueError, r"X\[4, 2\] is masked: impute or remove the row"),
+        (_x(), MASKED_Y, "logistic", ValueError, r"y\[3\] is masked: remove the row or give it a label"),
+        (_x().astype(object), Y, "logistic", TypeError, "X has dtype object, but must hold real numbers"),
+        ([[1, 2], [3, None], [5, 6]], [0, 1, 1], "logistic", ValueError, r"X\[1, 1\] is None: impute"),
+        ([[1, 2], [3, pd.NA], [5, 6]], [0, 1, 1], "logistic", ValueError, r"X\[1, 1\] is <NA>: impute"),
+        ([[1, 2], [3, {}], [5, 6]], [0, 1, 1], "logistic", TypeError, r"X\[1, 1\]=\{\} must be a real number"),
+        ([[1, 2], [3]], [0, 1], "logistic", ValueError, "X is no array: its rows must all have the same length"),
+        (_x(), [[0], [1, 1], 0, 0, 0, 0], "logistic", ValueError, "y is no array"),
+        (_table(height=[1, 2, nan, 3, 4, 5]), Y, "logistic", ValueError, r"X\[2, 1\] \(column 'height'\) is nan"),
+        (
+            _table(age=pd.array([1, 2, 3, 4, None, 6], dtype="Int64")),
+            *(Y, "logistic", ValueError, r"X\[4, 0\] \(column 'age'\) is nan"),
+        ),
+        (_table(sex=list("mfmfmf")), Y, "logistic", TypeError, "X has column 'sex' of dtype.*encode, convert"),
+        (
+            _table(age=pd.Series(list("abcabc"), dtype="category")),
+            *(Y, "logistic", TypeError, "X has column 'age' of dtype category"),
+        ),
+        (_x(), _y(-inf), "logistic", ValueError, r"y\[0\] is -inf: remove the row"),
+        (_x(), _y(-inf, dtype=float), "multinomial", ValueError, r"y\[0\] is -inf: remove the row"),
+        (_x(), _y(0, 1, pd.NA), "logistic", ValueError, r"y\[2\] is <NA>"),
+        (_x(), _y(0, pd.NaT), "multinomial", ValueError, r"y\[1\] is NaT"),
+        (_x(), _y(0, None), "squared", ValueError, r"y\[1\] is None"),
+        (_x(), Y.astype("datetime64[D]") + np.array([0, "NaT", 0, 0, 0, 0], "m8[D]"), "logistic", ValueError, "NaT"),
+        (_x(), ["a", nan, "a", "a", "a", "a"], "logistic", ValueError, r"y\[1\] is nan"),
+        (_x(), ["a", 1, "a", "1", "a", "a"], "multinomial", TypeError, r"types that have no order \(int, str\)"),
+        (_x(), Y * 1j, "logistic", TypeError, "y has dtype complex128, but labels must be"),
+        (_x(), Y * 1j, "squared", TypeError, "y has dtype complex128"),
+        (_x(), [0, HUGE + 1, HUGE + 3, 0, 0, 0], "squared", ValueError, r"y\[1\] is 9007199254740993, beyond 2\*\*53"),
+        (_x(), [2**63, 2**63 + 1, -1, -1, -1, -1], "logistic", ValueError, r"y\[0\] is 9.22.*e\+18, beyond 2\*\*53"),
+        (_x(), _y(-1e300, dtype=float), "multinomial", ValueError, r"y\[0\] is -1e\+300, beyond"),
+    ],
+)
+def test_missing_mixed_and_merged_entries_are_named(X, y, loss, error, message):
+    with pytest.raises(error, match=message):
+        Problem(X, y, loss, L1(0.1))
+
+
+def test_tables_masks_and_labels_that_are_sound():
+    whole = Problem(_x(), Y, "logistic", L1(0.1))
+    for X in (pd.DataFrame(_x()), np.ma.array(_x()), _x().tolist()):
+        assert np.array_equal(Problem(X, Y, "logistic", L1(0.1)).X, whole.X)
+    mixed = Problem(_table(sex=[True, False] * 3, age=pd.array(range(6), dtype="Int64")), Y, "logistic", L1(0.1))
+    assert mixed.X[:, 2].tolist() == [1.0, 0.0] * 3 and mixed.X[:, 0].tolist() == [0, 1, 2, 3, 4, 5]
+    assert Problem(pd.DataFrame(_x(), dtype=np.float32), Y, "logistic", L1(0.1)).X.dtype == np.float32
+    huge = Problem(_x(), [HUGE, HUGE + 1] * 3, "logistic", L1(0.1))
+    assert huge.classes.tolist() == [HUGE, HUGE + 1]
+    for labels in (["no", "yes"] * 3, [False, 1] * 3, [2**70, 2**71] * 3, np.arange(6) % 2 * np.timedelta64(1, "D")):
+        assert Problem(_x(), labels, "logistic", L1(0.1)).y.tolist() == [-1.0, 1.0] * 3
+    assert Problem(_x(), np.ma.array(Y), "multinomial", L1(0.1)).y.tolist() == Y.tolist()
+    assert Problem(_x(), [1e300] * 6, "squared", L1(0.1)).y[0] == 1e300
 
 
 def test_bad_points_and_coordinates():
