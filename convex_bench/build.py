@@ -121,14 +121,26 @@ def choose_groups(groups: Any, natural: Any, data: str, folder: Path) -> Any:
 
 
 def construct(kind: Callable[..., Any], parameters: Mapping[str, Any]) -> Any:
-    """Return kind(**parameters); a mapping given for a parameter whose default is a dataclass becomes one."""
+    """Return kind(**parameters); a mapping given for a parameter whose default is a dataclass becomes one.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For a parameter that is not known or missing, no mapping where one is needed, and as `kind` does.
+    """
     check_parameters(kind, parameters)
     defaults = {p.name: p.default for p in inspect.signature(kind).parameters.values()}
+    empty = inspect.Parameter.empty
+    if missing := [name for name, value in defaults.items() if value is empty and name not in parameters]:
+        raise ValueError(f"{kind.__name__} needs {' and '.join(missing)}: give a value for each")
     values = {}
     for name, value in parameters.items():
         inner = defaults[name]
-        nested = isinstance(value, Mapping) and dataclasses.is_dataclass(inner) and not isinstance(inner, type)
-        values[name] = construct(type(inner), value) if nested else value
+        nested = dataclasses.is_dataclass(inner) and not isinstance(inner, type)
+        if nested and not isinstance(value, (Mapping, type(inner))):
+            keys = ", ".join(parameters_of(type(inner)))
+            raise TypeError(f"{name}={value!r} must be a table of some of {keys}")
+        values[name] = construct(type(inner), value) if nested and isinstance(value, Mapping) else value
     return kind(**values)
 
 

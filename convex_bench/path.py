@@ -23,6 +23,7 @@ from manifold_id.files import write_atomic
 from manifold_id.validation import integer, real
 
 Array = np.ndarray
+MOST = 1_000_000  # solutions of a path
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,7 +115,7 @@ def regularization_path(
 def check_ratios(ratios: Sequence[float] | None, count: int, min_ratio: float) -> Array:
     """Return the ratios in falling order; raises TypeError or ValueError where they are none."""
     if ratios is None:
-        count, low = integer("count", count, 1), real("min_ratio", min_ratio, 0.0, open_low=True)
+        count, low = integer("count", count, 1, MOST), real("min_ratio", min_ratio, 0.0, open_low=True)
         if low >= 1.0:
             raise ValueError(f"min_ratio={low:g} must be below 1: the solution is zero from lam = lambda_max on")
         return low ** (np.arange(1, count + 1) / count)

@@ -15,7 +15,7 @@ import numpy as np
 from scipy import sparse
 
 from convex_bench.sparse_format import narrow
-from convex_bench.svmlight import parse_plain
+from convex_bench.svmlight import MOST_COLUMNS, parse_plain
 
 Array = np.ndarray
 COMPRESSED = {".bz2": bz2.open, ".gz": gzip.open, ".xz": lzma.open}
@@ -48,8 +48,10 @@ def read_svmlight(path: Path, columns: int | None = None) -> tuple[sparse.csr_ar
 
         zero_based: Any = "auto" if columns is None else False
         X, y = load_svmlight_file(io.BytesIO(data), n_features=columns, zero_based=zero_based)[:2]
-    except (ValueError, EOFError, OSError, lzma.LZMAError) as error:
+    except (ValueError, EOFError, OSError, OverflowError, lzma.LZMAError) as error:
         raise ValueError(f"{path} is not svmlight text (label index:value ...): {error}") from error
+    if X.shape[1] > MOST_COLUMNS:
+        raise ValueError(f"{path} has an index beyond {MOST_COLUMNS}: correct it, or number the columns from 1")
     if X.shape[0] == 0:
         raise ValueError(f"{path} has no rows, so it is not svmlight text (label index:value ...)")
     return narrow(sparse.csr_array(X)), y
@@ -63,7 +65,10 @@ def group_labels(names: list[str]) -> Array:
 
 def read_groups(path: Path) -> Array:
     """Return the group label of every feature from a file with one line for each feature, in feature order."""
-    names = path.read_text(encoding="utf-8").split("\n")
+    try:
+        names = path.read_text(encoding="utf-8").split("\n")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is not UTF-8 text: give the number or name of a group a line") from error
     names = [name.strip() for name in names[: -1 if names[-1].strip() == "" else None]]
     if not names or "" in names:
         line = names.index("") + 1 if names else 1

@@ -64,13 +64,18 @@ class Results:
 
     @classmethod
     def load(cls, folder: str | os.PathLike[str]) -> Self:
-        """Open a results folder; raises FileNotFoundError if it holds no study."""
+        """Open a results folder; raises FileNotFoundError if it holds no study, ValueError a damaged one."""
         path = Path(folder).expanduser()
         try:
             return cls(path, read_json(path / "study.json"))
         except StoredFileError as error:
             raise FileNotFoundError(
                 f"{str(folder)!r} is no results folder: {error}; name the --out folder of a study"
+            ) from error
+        except (KeyError, TypeError, AttributeError, ValueError) as error:
+            raise ValueError(
+                f"{path / 'study.json'} is damaged ({type(error).__name__}: {error}): "
+                "give the command that made it again"
             ) from error
 
     @property

@@ -33,6 +33,7 @@ from manifold_id.validation import integer
 Todo = dict[tuple[str, str], list[int]]
 Workers = Callable[[Mapping[str, Case], Todo, Progress], Iterator[Done]]
 
+MOST_PROCESSES = 1024
 DEATHS = 3  # worker processes that may die in a row before a study gives up
 CONNECT = 10.0  # seconds for a scheduler to answer and to have a worker
 
@@ -49,14 +50,15 @@ def workers(jobs: int | None, processes: int | None, scheduler: str | None) -> A
     Raises
     ------
     ValueError, TypeError
-        For a number below 1, more than one of the three, or a scheduler without the extra `dask`.
+        For a number below 1 or of more than 1024 processes, more than one of the three, or a scheduler without the
+        extra `dask`.
     """
     given = {"jobs": jobs, "processes": processes, "scheduler": scheduler}
     chosen = [f"{name}={value!r}" for name, value in given.items() if value is not None]
     if len(chosen) > 1:
         raise ValueError(f"{' and '.join(chosen)} exclude each other: blocks run in one place, so give one of them")
     if processes is not None:
-        return _processes(integer("processes", processes, 1))
+        return _processes(integer("processes", processes, 1, MOST_PROCESSES))
     if scheduler is not None:
         if find_spec("distributed") is None:
             raise ValueError(f"{chosen[0]} needs Dask, the extra `dask`: pip install 'manifold-id[dask]'")

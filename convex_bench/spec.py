@@ -34,7 +34,6 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -45,6 +44,7 @@ from convex_bench.study import Study, check_seeds, check_settings
 from convex_bench.toml_lines import KeyPath, key_lines, line_of
 from manifold_id.methods import METHODS
 from manifold_id.methods.base import Method
+from manifold_id.toml_file import read_toml
 from manifold_id.validation import unknown_name
 
 BUILTIN = Path(__file__).with_name("builtin.toml")
@@ -90,15 +90,9 @@ class Spec:
         if not self.path.is_file():
             raise FileNotFoundError(f"study file {str(path)!r} does not exist")
         try:
-            text = self.path.read_text(encoding="utf-8")
-        except UnicodeDecodeError as error:
-            raise SpecError(f"{self.path}: is not UTF-8 text: {error}") from error
-        try:
-            self.content = tomllib.loads(text)
-        except tomllib.TOMLDecodeError as error:
-            line = re.search(r"at line (\d+)", str(error))
-            where = line[1] if line else len(text.splitlines())
-            raise SpecError(f"{self.path}:{where}: is not valid TOML: {error}") from error
+            self.content, text = read_toml(self.path)
+        except ValueError as error:
+            raise SpecError(str(error)) from error
         self._lines = key_lines(text)
         self._check()
 

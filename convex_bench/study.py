@@ -18,9 +18,12 @@ from convex_bench.problem import Problem
 from convex_bench.results import Results
 from convex_bench.storage import Store, StoredFileError, check_writable, key_of, write_json
 from convex_bench.stored_solution import load_solution, solve_and_save
+from manifold_id.formula import check_label
 from manifold_id.methods.base import Method
 from manifold_id.progress import Bar
 from manifold_id.validation import integer, real
+
+MOST = 1_000_000  # seeds of a study: each has files of its own
 
 
 @dataclass(frozen=True)
@@ -77,6 +80,7 @@ class Study:
                 )
         for name, method in self.methods.items():
             check_repr(f"methods[{name!r}]", method)
+            check_label("methods name", name)
 
     def run(
         self,
@@ -196,9 +200,15 @@ class Study:
 
 
 def check_seeds(seeds: Any) -> tuple[int, ...]:
-    """Return the seeds as a tuple; raises TypeError or ValueError for all but a count >= 1 or distinct ints >= 0."""
+    """Return the seeds as a tuple.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For all but a count in [1, 1 000 000] or distinct ints >= 0.
+    """
     if isinstance(seeds, (str, bytes)) or not hasattr(seeds, "__iter__"):
-        return tuple(range(integer("seeds", seeds, 1)))
+        return tuple(range(integer("seeds", seeds, 1, MOST)))
     chosen = tuple(integer("seeds", seed, 0) for seed in seeds)
     if not chosen:
         raise ValueError("seeds=[] is empty: give a count or at least one seed")

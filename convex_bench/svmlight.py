@@ -8,6 +8,7 @@ from scipy import sparse
 from convex_bench.sparse_format import narrow
 
 Array = np.ndarray
+MOST_COLUMNS = 2**31 - 1  # a greater index is a mistake: one number for each column would fill 16 GB
 _PLAIN = np.zeros(256, dtype=bool)
 _PLAIN[list(b"0123456789+-.eE: \r\n")] = True
 _OTHER = np.ones(256, dtype=bool)
@@ -44,7 +45,7 @@ def parse_plain(data: bytes, columns: int | None) -> tuple[sparse.csr_array, Arr
         return None
     at = np.arange(len(begin)) + np.concatenate([[0], np.cumsum(~is_label)[:-1]])  # of each word's first number
     y, index, values = numbers[at[is_label]], numbers[at[~is_label]], numbers[at[~is_label] + 1]
-    if not len(index):
+    if not len(index) or index.max() > MOST_COLUMNS:
         return None
     increasing = np.diff(index) > 0
     indptr = np.concatenate([np.flatnonzero(is_label) - np.arange(len(y)), [len(index)]])

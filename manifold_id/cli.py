@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import traceback
@@ -19,14 +20,22 @@ from manifold_id.validation import unknown_name
 ENTRY_POINTS = "manifold_id.commands"
 WRITE_AGAIN = "write_report_again"  # function (folder) -> whether it is one of its own, of a module of commands
 DEBUG = "MANIFOLD_ID_DEBUG"
+_OTHER = "choose another path (--out of what is written)"
+_REMEDIES = {
+    **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), f"change the rights or {_OTHER}"),
+    **dict.fromkeys((errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG), _OTHER),
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), f"free space or {_OTHER}"),
+}
+_SMALLER = "make the data or the counts in the command and its file smaller"
 _PACKAGES = ("manifold_id", "convex_bench", "nn_bench")
 
 
 class CommandGroup(click.Group):
     """A group whose commands are the entry points of the group "manifold_id.commands".
 
-    A user's mistake (ValueError or TypeError raised by these packages, any OSError) is one line `error: ...` and exit
-    code 2; with the environment variable MANIFOLD_ID_DEBUG=1 it keeps its traceback. Ctrl-C exits with code 130.
+    A user's mistake (ValueError, TypeError or RuntimeError raised by these packages, any OSError or MemoryError) is one
+    line `error: ...` and exit code 2; with the environment variable MANIFOLD_ID_DEBUG=1 it keeps its traceback. Ctrl-C
+    exits with code 130.
     """
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -57,7 +66,7 @@ class CommandGroup(click.Group):
             except KeyboardInterrupt as stop:
                 click.echo(f"\n{stop}" if str(stop) else "\nstopped", err=True)
                 sys.exit(130)
-            except (ValueError, TypeError, OSError) as error:
+            except (ValueError, TypeError, RuntimeError, OSError, MemoryError) as error:
                 if os.environ.get(DEBUG) or not _is_users(error):
                     raise
                 _fail(error)
@@ -95,8 +104,10 @@ def _load(point: EntryPoint) -> click.Command:
 
 def _is_users(error: Exception) -> bool:
     """Tell a mistake in the input, which our own checks raise, from a fault inside another library."""
-    if isinstance(error, OSError):
+    if isinstance(error, (OSError, MemoryError)):
         return True
+    if isinstance(error, RecursionError):  # its frame is where the stack happened to end
+        return False
     frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
     return bool(frames) and frames[-1].f_globals.get("__name__", "").split(".")[0] in _PACKAGES
 
@@ -105,6 +116,10 @@ def _fail(error: Exception) -> NoReturn:
     text = str(error)
     if isinstance(error, OSError) and error.strerror:
         text = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+        if remedy := _REMEDIES.get(error.errno or 0):
+            text = f"{text}; {remedy}"
+    elif isinstance(error, MemoryError):
+        text = f"there is not enough memory ({text or 'no size is known'}): {_SMALLER}"
     click.echo(f"error: {' '.join(text.split())}", err=True)
     sys.exit(2)
 

@@ -27,6 +27,10 @@ def write_atomic(path: str | os.PathLike[str], write: Callable[[Path], Any]) -> 
         with open(part, "rb") as stream:
             os.fsync(stream.fileno())
         os.replace(part, target)
+    except OSError as error:  # of a full disk for instance, which does not say where
+        if error.filename is not None and str(error.filename) != str(part):
+            raise
+        raise OSError(error.errno, error.strerror or str(error), str(target)) from error
     finally:
         part.unlink(missing_ok=True)
     return target

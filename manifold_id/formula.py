@@ -32,6 +32,24 @@ def mathml(latex: str) -> Markup:
     return Markup(ElementTree.tostring(root, encoding="unicode"))
 
 
+def check_label(name: str, label: str) -> None:
+    """Raise ValueError unless figures can draw `label`, in which what stands between two $ is a formula."""
+    if "$" not in label:
+        return
+    from matplotlib.cbook import is_math_text  # takes a second to import, and few labels have a formula
+    from matplotlib.mathtext import MathTextParser
+
+    if not is_math_text(label):
+        return
+    try:
+        MathTextParser("path").parse(label)
+    except ValueError as error:
+        raise ValueError(
+            f"{name}={label!r} is no formula that figures can draw: correct what stands between its $, or write \\$ "
+            "where a dollar is meant"
+        ) from error
+
+
 def _to_core(element: ElementTree.Element, following: ElementTree.Element | None) -> None:
     """Change what MathML Core has dropped or shows in another way than TeX does."""
     text = element.text or ""

@@ -327,14 +327,15 @@ def regularization_path(
         )
     margin, active = solutions["margin"].to_numpy(), solutions["active"].to_numpy()
     axes[1].plot(ratio, active, drawstyle="steps-post", **_style(0))
-    axes[2].plot(ratio, np.where(margin > 0, margin, np.nan), marker="o", markersize=3, **_style(0))
+    known = np.isfinite(margin) & (margin > 0)
+    axes[2].plot(ratio, np.where(known, margin, np.nan), marker="o", markersize=3, **_style(0))
     doubtful = (solutions["status"] != "certified").to_numpy()
     axes[1].plot(ratio[doubtful], active[doubtful], "x", color=COLOURS[1], markersize=7)
     axes[1].yaxis.set_major_locator(MaxNLocator(integer=True))
     for ax in axes[:2]:
         ax.set_ylim(bottom=0)
-    axes[2].set(xscale="log", yscale="log")
-    for axis in (axes[2].xaxis, axes[2].yaxis):
+    axes[2].set(xscale="log", yscale="log" if known.any() else "linear")  # a log axis without a point has no limits
+    for axis in (axes[2].xaxis, axes[2].yaxis) if known.any() else (axes[2].xaxis,):
         axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
         axis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
         axis.set_minor_formatter(NullFormatter())

@@ -8,6 +8,8 @@ from collections.abc import Iterable
 from numbers import Integral, Real
 from typing import Any
 
+LARGEST = 2**63 - 1  # that arrays and compiled loops can count to
+
 
 def unknown_name(kind: str, name: object, valid: Iterable[str]) -> ValueError:
     """Return the error for a `name` that is not among the `valid` ones of its `kind`; it suggests the nearest."""
@@ -17,8 +19,16 @@ def unknown_name(kind: str, name: object, valid: Iterable[str]) -> ValueError:
     return ValueError(f"{kind}={name!r} is not known: {hint}choose one of {', '.join(choices)}")
 
 
-def real(name: str, value: Any, low: float = -math.inf, high: float = math.inf, *, open_low: bool = False) -> float:
-    """Return `value` as a float in [low, high] (or (low, high] if `open_low`).
+def real(
+    name: str,
+    value: Any,
+    low: float = -math.inf,
+    high: float = math.inf,
+    *,
+    open_low: bool = False,
+    open_high: bool = False,
+) -> float:
+    """Return `value` as a float in [low, high]; `open_low` and `open_high` exclude the end.
 
     Raises
     ------
@@ -29,22 +39,33 @@ def real(name: str, value: Any, low: float = -math.inf, high: float = math.inf, 
     """
     if isinstance(value, bool) or not isinstance(value, Real):
         raise TypeError(f"{name}={value!r} must be a real number, not {type(value).__name__}")
-    number = float(value)
-    inside = (low < number if open_low else low <= number) and number <= high
+    try:
+        number = float(value)
+    except OverflowError:  # of an int that no float reaches
+        number = math.inf
+    inside = (low < number if open_low else low <= number) and (number < high if open_high else number <= high)
     if not math.isfinite(number) or not inside:
         left = "(" if open_low or low == -math.inf else "["
-        right = ")" if high == math.inf else "]"
+        right = ")" if open_high or high == math.inf else "]"
         raise ValueError(f"{name}={value!r} must be a finite number in {left}{low:g}, {high:g}{right}")
     return number
 
 
-def integer(name: str, value: Any, low: int | None = None, high: int | None = None) -> int:
-    """Return `value` as an int in [low, high]; raises TypeError for another type, ValueError outside."""
+def integer(name: str, value: Any, low: int = -LARGEST, high: int = LARGEST) -> int:
+    """Return `value` as an int in [low, high], by default what 64 bits hold.
+
+    Raises
+    ------
+    TypeError
+        If the value is no integer.
+    ValueError
+        If it is outside the interval.
+    """
     if isinstance(value, bool) or not isinstance(value, Integral):
         raise TypeError(f"{name}={value!r} must be an integer, not {type(value).__name__}")
     number = int(value)
-    if low is not None and number < low:
+    if number < low:
         raise ValueError(f"{name}={value!r} must be at least {low}")
-    if high is not None and number > high:
+    if number > high:
         raise ValueError(f"{name}={value!r} must be at most {high}")
     return number

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from nn_bench.path import PathResult
     from nn_bench.result import TrainResult
 
+THREADS = click.IntRange(min=1, max=1024)
+
 
 @click.command()
 @click.argument("config", required=False, type=click.Path())
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
 @click.option("--seed", type=click.IntRange(min=0), help="Seed, instead of the file's.")
 @click.option("--device", help="auto, cpu or cuda.")
 @click.option("--precision", help="float32, float64, bfloat16 or float16.")
-@click.option("--threads", type=click.IntRange(min=1), help="Threads of torch.")
+@click.option("--threads", type=THREADS, help="Threads of torch.")
 def train(
     config: str | None,
     out: str | None,
@@ -66,7 +68,7 @@ def train(
 @click.option("--seeds", type=click.IntRange(min=1), help="Number of seeds, at most those of the file.")
 @click.option("--epochs", type=click.IntRange(min=1), help="Epochs, instead of the file's; milestones move along.")
 @click.option("--device", help="auto, cpu or cuda.")
-@click.option("--threads", type=click.IntRange(min=1), help="Threads of torch.")
+@click.option("--threads", type=THREADS, help="Threads of torch.")
 def compare(
     spec: str,
     path: bool,
@@ -102,7 +104,7 @@ def compare(
 @click.command()
 @click.argument("spec", default="lenet5-digits")
 @click.option("--out", type=click.Path(), help="Folder of the trials.  [default: results/tune-NAME]")
-@click.option("--threads", type=click.IntRange(min=1), help="Threads of torch.")
+@click.option("--threads", type=THREADS, help="Threads of torch.")
 def tune(spec: str, out: str | None, threads: int | None) -> None:
     """Choose learning rate and lambda of every method of a comparison, by an equal budget for all.
 

@@ -10,10 +10,12 @@ from typing import Any
 
 import pandas as pd
 
+from manifold_id.formula import check_label
+from manifold_id.toml_file import read_toml
 from manifold_id.validation import integer, unknown_name
 from nn_bench.agreement import Agreement, agreements
 from nn_bench.checkpoint import write_json
-from nn_bench.config import LARGEST_SEED, TrainConfig, read_toml, table
+from nn_bench.config import LARGEST_SEED, TrainConfig, table
 from nn_bench.data import load_images
 from nn_bench.images import Images
 from nn_bench.methods import METHODS
@@ -43,6 +45,10 @@ class Comparison:
     paths: dict[str, list[float]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        for name in self.methods:
+            if not name.strip() or set(name) & set("/\\\0"):
+                raise ValueError(f"[methods.{name!r}]: runs get folders of this name: use no slash and not nothing")
+            check_label("methods name", name)
         check_grids(self.grids)
         for method, lams in self.paths.items():
             numbers(f"[methods.{method}] path", lams)
@@ -81,7 +87,7 @@ class Comparison:
             if str(source) not in builtin_names():
                 raise unknown_name("comparison", str(source), builtin_names())
             path = CONFIGS / f"{source}.toml"
-        return cls.from_dict(read_toml(path), path.stem, str(path))
+        return cls.from_dict(read_toml(path)[0], path.stem, str(path))
 
     @classmethod
     def from_dict(cls, values: dict[str, Any], name: str, where: str) -> Comparison:

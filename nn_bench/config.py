@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import tomllib
 from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Self
@@ -12,6 +11,7 @@ from manifold_id import regularizers
 from manifold_id.methods.schedule import MOMENTUM_RULES
 from manifold_id.optim.groups import RULES
 from manifold_id.regularizers.base import Regularizer
+from manifold_id.toml_file import read_toml
 from manifold_id.validation import integer, real, unknown_name
 from nn_bench.data import NAMES
 from nn_bench.methods import METHODS
@@ -125,13 +125,17 @@ class TrainConfig:
         for name, low in (("epochs", 1), ("batch_size", 1), ("checkpoint_every", 1), ("error_every", 0)):
             integer(name, getattr(self, name), low)
         integer("seed", self.seed, 0, LARGEST_SEED)
-        integer("retrain_from", self.retrain_from, 0, self.epochs - 1)
+        if integer("retrain_from", self.retrain_from, 0) >= self.epochs:
+            raise ValueError(
+                f"retrain_from={self.retrain_from} must be below epochs={self.epochs}: give an earlier epoch, or 0 for "
+                "no retraining"
+            )
         for name in ("train_rows", "test_rows"):
             if getattr(self, name) is not None:
                 integer(name, getattr(self, name), 1)
         for name in ("lr", "lam", "clip", "init_scale"):
             real(name, getattr(self, name), 0)
-        real("label_smoothing", self.label_smoothing, 0, 1 - 1e-12)
+        real("label_smoothing", self.label_smoothing, 0, 1, open_high=True)
         real("factor", self.factor, 0, 1, open_low=True)
         if not isinstance(self.milestones, (list, tuple)):
             raise TypeError(f"milestones={self.milestones!r} must be a list of epochs, such as [10, 15]")
@@ -207,7 +211,7 @@ class TrainConfig:
         ValueError
             If it is no TOML or has an unknown key or value; the file is named.
         """
-        return cls.from_dict(read_toml(path), str(path))
+        return cls.from_dict(read_toml(path)[0], str(path))
 
     def changed(self, **settings: Any) -> Self:
         """Return a copy with other settings, checked again."""
@@ -231,14 +235,6 @@ def table(name: str, value: Any) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise TypeError(f"{name}={value!r} must be a table")
     return value
-
-
-def read_toml(path: str | Path) -> dict[str, Any]:
-    """Return the values of a TOML file; raises ValueError, naming file and line, if it is none."""
-    try:
-        return tomllib.loads(Path(path).read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: {error}") from error
 
 
 _NAMES = {

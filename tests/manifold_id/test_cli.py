@@ -1,5 +1,6 @@
 """The command: it finds its commands by entry point, starts fast, and reports a user's mistake in one line."""
 
+import errno
 import subprocess
 import sys
 import warnings
@@ -23,6 +24,14 @@ def stub(kind):
         raise ValueError("steps=0 must be\n  at least 1")
     elif kind == "file":
         Path("/no/such/file").read_text()
+    elif kind == "full":
+        raise OSError(errno.ENOSPC, "No space left on device", "out/run.npz")
+    elif kind == "memory":
+        raise MemoryError("Unable to allocate 8.73 TiB")
+    elif kind == "run":
+        raise RuntimeError("worker processes died: use fewer")
+    elif kind == "deep":
+        stub.callback("deep")
     elif kind == "stop":
         raise KeyboardInterrupt("stopped: 3 of 4 runs are stored")
     elif kind == "inner":
@@ -54,7 +63,21 @@ def test_runs_a_command(call):
 
 @pytest.mark.parametrize(
     ("kind", "line"),
-    [("value", "error: steps=0 must be at least 1\n"), ("file", "error: /no/such/file: No such file or directory\n")],
+    [
+        ("value", "error: steps=0 must be at least 1\n"),
+        ("file", "error: /no/such/file: No such file or directory\n"),
+        (
+            "full",
+            "error: out/run.npz: No space left on device; free space or choose another path (--out of what is "
+            "written)\n",
+        ),
+        (
+            "memory",
+            "error: there is not enough memory (Unable to allocate 8.73 TiB): make the data or the counts in the "
+            "command and its file smaller\n",
+        ),
+        ("run", "error: worker processes died: use fewer\n"),
+    ],
 )
 def test_a_mistake_is_one_line_and_exit_code_2(call, kind, line):
     result = call("stub", kind)
@@ -72,12 +95,12 @@ def test_ctrl_c_says_how_to_go_on(call):
     assert (result.exit_code, result.stderr) == (130, "\nstopped: 3 of 4 runs are stored\n")
 
 
-@pytest.mark.parametrize(("kind", "debug"), [("value", True), ("file", True), ("inner", False)])
+@pytest.mark.parametrize(("kind", "debug"), [("value", True), ("file", True), ("inner", False), ("deep", False)])
 def test_traceback_is_kept_for_faults_and_on_request(call, monkeypatch, kind, debug):
     if debug:
         monkeypatch.setenv(cli.DEBUG, "1")
     result = call("stub", kind)
-    assert isinstance(result.exception, (ValueError, OSError))
+    assert isinstance(result.exception, (ValueError, OSError, RecursionError))
     assert result.exit_code == 1
 
 

@@ -165,7 +165,9 @@ def test_milestones_move_with_the_epochs():
         ("[methods.RMDA]\ngrid = { lr = 3 }\n", r"\[methods\.RMDA\] grid: lr=3 must be a list of numbers"),
         ("[methods.RMDA]\ngrid = { lr = [] }\n", r"\[methods\.RMDA\] grid: lr=\[\] must be a list of numbers"),
         ("[methods.RMDA]\ngrid = { lr = ['a'] }\n", r"\[methods\.RMDA\] grid: lr='a' must be a real number"),
-        ("seeds = [\n", r"bad\.toml: "),
+        ("seeds = [\n", r"bad\.toml:1: is not valid TOML"),
+        ("[methods.'../RMDA']\nmethod = 'RMDA'\n", "folders of this name: use no slash"),
+        ("[methods.'$x_$']\nmethod = 'RMDA'\n", "no formula that figures can draw"),
     ],
 )
 def test_mistakes_in_a_file_are_named(tmp_path, text, message):

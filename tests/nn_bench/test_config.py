@@ -34,7 +34,7 @@ torch.set_num_threads(1)
         ({"batch_size": 1.5}, TypeError, "batch_size=1.5 must be an integer"),
         ({"milestones": (3, 2)}, ValueError, "must increase"),
         ({"augment": 1}, TypeError, "augment=1 must be True or False"),
-        ({"retrain_from": 20}, ValueError, "at most 19"),
+        ({"retrain_from": 20}, ValueError, "retrain_from=20 must be below epochs=20: give an earlier epoch"),
         ({"by": "channel"}, ValueError, "by='channel' is not known"),
         ({"method": "ProxSTORM", "precision": "float16"}, ValueError, "use bfloat16"),
         ({"device": "tpu"}, ValueError, "device='tpu' is not known"),
