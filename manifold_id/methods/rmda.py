@@ -63,6 +63,8 @@ class RMDA(Method):
         momentum_weight(self.momentum)
         real("decay", self.decay, 0)
         real("damping", self.damping, 0)
+        if not isinstance(self.stages, Stages):
+            raise TypeError(f"stages={self.stages!r} must be Stages, such as Stages(milestones=(1000,))")
 
     def init(self, w0: Array) -> RMDAState:
         """Start from W^0 = w0."""

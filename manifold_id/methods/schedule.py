@@ -47,6 +47,8 @@ class Stages:
     momentum: str = "constant"
 
     def __post_init__(self) -> None:
+        if not isinstance(self.milestones, (list, tuple)):
+            raise TypeError(f"milestones={self.milestones!r} must be a list of steps, such as [1000, 2000]")
         object.__setattr__(self, "milestones", tuple(integer("milestones", m, 1) for m in self.milestones))
         if any(b <= a for a, b in zip(self.milestones, self.milestones[1:], strict=False)):
             raise ValueError(f"milestones={self.milestones} must increase")

@@ -65,6 +65,7 @@ BIG = 10**23
         ("lr = 0.05", f"lr = {10**400}", ["x.toml:6", "must be a finite number in (0, inf)"]),
         ("lr = 0.05", "lr = 1\nstages = 3", ["x.toml:7", "stages=3 must be a table of some of milestones, factor"]),
         ("lr = 0.05", "lr = 1\nstages = []", ["x.toml:7", "stages=[] must be a table"]),
+        ("lr = 0.05", "lr = 1\nstages = { milestones = 3 }", ["x.toml:7", "milestones=3 must be a list of steps"]),
         ("lr = 0.05", f"lr = 1\nstages = {{ milestones = [{BIG}] }}", ["x.toml:7", "milestones=", "must be at most"]),
         ("[methods.RMDA]", "[methods.'$x_$']\nmethod = 'RMDA'", ["methods name='$x_$' is no formula"]),
         ("n = 60", "n = 100000000000", ["not enough memory (", "TiB", "make the data or the counts"]),
@@ -149,6 +150,11 @@ def test_missing_parameters_and_tables():
     with pytest.raises(ValueError, match="Box needs lower and upper: give a value for each"):
         construct(REGULARIZERS["Box"], {})
     assert construct(METHODS["RMDA"], {"lr": 1.0, "stages": {"milestones": [3]}}).stages.milestones == (3,)
+
+
+def test_stages_that_are_none():
+    with pytest.raises(TypeError, match="stages=3 must be Stages, such as"):
+        METHODS["RMDA"](lr=0.1, stages=3)
 
 
 def test_numbers_beyond_64_bits():
