@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from abc import ABC, abstractmethod
 from typing import Any, NamedTuple, Self
 
@@ -26,31 +25,12 @@ class Separable(NamedTuple):
     atoms: str  # "groups" or "entries": what structure() has one code for
 
 
-def _in_floats(function: Any) -> Any:
-    """Return the method with arrays of integers and booleans turned into floats: float64, torch's default dtype."""
-
-    @functools.wraps(function)
-    def method(self: Any, *arguments: Any, **named: Any) -> Any:
-        return function(self, *map(_floating, arguments), **{name: _floating(a) for name, a in named.items()})
-
-    return method
-
-
-def _floating(a: Any) -> Any:
-    if isinstance(a, np.ndarray):
-        return a.astype(np.float64) if a.dtype.kind in "biu" else a
-    if hasattr(a, "is_floating_point") and not a.is_floating_point():
-        return a + 0.0  # torch promotes to its default dtype
-    return a
-
-
 class Regularizer(ABC):
     """psi, a closed function that is smooth along manifolds and has kinks across them.
 
-    The variable w is a NumPy array or torch tensor of any floating dtype (integers become floats); results keep
-    its namespace, dtype and device. The last `event_ndim` axes are one point, any leading axes a batch (many seeds);
-    `event_ndim=None` says that the whole array is one point. g stands for the gradient of the smooth part at w, of
-    w's shape.
+    The variable w is a NumPy array or torch tensor of any floating dtype; results keep its namespace, dtype and
+    device. The last `event_ndim` axes are one point, any leading axes a batch (many seeds); `event_ndim=None` says
+    that the whole array is one point. g stands for the gradient of the smooth part at w, of w's shape.
 
     An *atom* is the unit of structure (an entry, a group, a singular value, a jump). Its int8 code is positive when
     it is active (psi is smooth there) and <= 0 when w is held on a kink: 0, or -1 where there are two kinks (the
@@ -60,13 +40,6 @@ class Regularizer(ABC):
 
     convex: bool = True
     event_ndim: int | None = 1
-
-    def __init_subclass__(cls, **options: Any) -> None:
-        """Let every method that computes with w take integers, whatever its class."""
-        super().__init_subclass__(**options)
-        for name in ("value", "prox", "prox_metric", "residual", "margin", "lambda_max"):
-            if name in cls.__dict__ and not getattr(cls.__dict__[name], "__isabstractmethod__", False):
-                setattr(cls, name, _in_floats(cls.__dict__[name]))
 
     @property
     def atom_names(self) -> tuple[str, ...] | None:

@@ -156,7 +156,7 @@ class MinimaxConcave(Penalty):
 
     def value(self, r: Array, lam: Any) -> Array:
         """Return lam m - m^2 / (2 gamma), m = min(r, gamma lam)."""
-        m = array_namespace(r).where(r > self.gamma * lam, self.gamma * lam, r)
+        m = array_namespace(r).where(r < self.gamma * lam, r, self.gamma * lam)
         return (lam - m / (2 * self.gamma)) * m
 
     def prox(self, r: Array, step: Any, lam: Any) -> Array:
@@ -165,8 +165,8 @@ class MinimaxConcave(Penalty):
         step = step + xp.zeros_like(r)
         large = step >= self.gamma
         shrunk = positive_part(r - step * lam) / xp.where(large, 1.0, 1.0 - step / self.gamma)
-        off = r <= xp.where(large, xp.sqrt(step * self.gamma) * lam, self.gamma * lam + xp.zeros_like(r))  # not of NaN
-        return xp.where(off, xp.where(large, 0.0, shrunk), r)
+        kept = xp.where(large, r > xp.sqrt(step * self.gamma) * lam, r > self.gamma * lam)
+        return xp.where(kept, r, xp.where(large, 0.0, shrunk))
 
     def derivative(self, r: Array, lam: Any) -> Array:
         """Return max(lam - r / gamma, 0)."""
@@ -197,7 +197,7 @@ class SmoothlyClipped(Penalty):
     def value(self, r: Array, lam: Any) -> Array:
         """Return phi(r) = lam r up to lam, then (2 a lam m - m^2 - lam^2) / (2 (a - 1)) with m = min(r, a lam)."""
         xp, a = array_namespace(r), self.a
-        m = xp.where(r > a * lam, a * lam, r)
+        m = xp.where(r < a * lam, r, a * lam)
         return xp.where(r <= lam, lam * r, ((2 * a * lam - m) * m - lam * lam) / (2 * (a - 1)))
 
     def prox(self, r: Array, step: Any, lam: Any) -> Array:
@@ -238,7 +238,7 @@ class Counting(Jump):
     def value(self, r: Array, lam: Any) -> Array:
         """Return lam where r > 0, else 0."""
         xp = array_namespace(r)
-        return xp.where(r > 0, lam + xp.zeros_like(r), r)  # NaN stays NaN
+        return lam * xp.astype(r > 0, r.dtype)
 
     def prox(self, r: Array, step: Any, lam: Any) -> Array:
         """Return r where r > sqrt(2 step lam), else 0."""
@@ -260,8 +260,7 @@ class SquareRoot(Jump):
 
     def value(self, r: Array, lam: Any) -> Array:
         """Return lam sqrt(r)."""
-        xp = array_namespace(r)
-        return lam * xp.where(r > 0, xp.sqrt(xp.where(r > 0, r, xp.ones_like(r))), r)  # its derivative at 0 is finite
+        return lam * array_namespace(r).sqrt(r)
 
     def prox(self, r: Array, step: Any, lam: Any) -> Array:
         """Return 2/3 r (1 + cos(2 pi / 3 - 2/3 angle)) where r > h, else 0; r itself where h = 0."""

@@ -46,26 +46,23 @@ class SingularValues(Grouping):
 
     def _above_rounding(self, s: Array, shape: tuple[int, ...]) -> Array:
         eps = float(array_namespace(s).finfo(s.dtype).eps)
-        return ~(s <= 10 * max(shape) * eps * s[..., :1])  # NaN is not rounding
+        return s > 10 * max(shape) * eps * s[..., :1]
 
     def numbers(self, w: Array) -> Array:
         """Return the singular values, those of rounding size as exact zeros."""
         xp = array_namespace(w)
-        w, finite = _finite(w)
-        s = xp.where(finite, xp.linalg.svdvals(w), xp.nan)
+        s = xp.linalg.svdvals(w)
         return xp.where(self._above_rounding(s, self.event(w)), s, xp.zeros_like(s))
 
     def active(self, x: Array) -> Array:
         """Return whether each singular value is above rounding size: the first `rank` ones."""
-        return self.numbers(x) != 0
+        return self.numbers(x) > 0
 
     def polar(self, w: Array) -> tuple[Array, Any]:
         """Return (singular values, (U, V^T))."""
         self.event(w)
-        xp = array_namespace(w)
-        w, finite = _finite(w)
-        u, s, vt = xp.linalg.svd(w, full_matrices=False)
-        return xp.where(finite, s, xp.nan), (u, vt)
+        u, s, vt = array_namespace(w).linalg.svd(w, full_matrices=False)
+        return s, (u, vt)
 
     def compose(self, numbers: Array, old: Array, frame: Any) -> Array:
         """Return U diag(numbers) V^T, the numbers below rounding size replaced by zero."""
@@ -123,13 +120,6 @@ class SingularValues(Grouping):
         u, vt = self._active_frames(u, vt, active)
         left, right = u @ (_transpose(u) @ v), (v @ _transpose(vt)) @ vt
         return left + right - u @ (_transpose(u) @ right)
-
-
-def _finite(w: Array) -> tuple[Array, Array]:
-    """Return (w, (*batch, 1) whether it is finite) with zeros in place of matrices that are not: no SVD takes those."""
-    xp = array_namespace(w)
-    finite = xp.all(xp.isfinite(w), axis=(-2, -1))
-    return xp.where(finite[..., None, None], w, xp.zeros_like(w)), finite[..., None]
 
 
 def _transpose(x: Array) -> Array:

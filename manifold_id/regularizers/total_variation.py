@@ -93,10 +93,7 @@ class TotalVariation(Regularizer):
         d = np.ascontiguousarray(np.broadcast_to(d, w.shape)).reshape(-1, n)
         steps = np.broadcast_to(_to_numpy(step), w.shape[:-1]).reshape(-1)
         x = np.empty_like(v)
-        finite = np.isfinite(v).all(axis=1) & np.isfinite(d).all(axis=1)
-        v = np.where(finite[:, None], v, 0.0)
         fused_prox(v, d, self.lam * steps, self.l1 * steps, x)
-        x[~finite] = np.nan  # a point that is not finite has no structure
         return _like(x.reshape(w.shape), w)
 
     def structure(self, w: Array) -> Array:
