@@ -2,12 +2,54 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import Any, NamedTuple, Self
 
 import numpy as np
+from array_api_compat import array_namespace, device
 
 Array = Any  # a NumPy array or a torch tensor: array_api_compat gives both one namespace
+_POINTS = ("w", "v", "g", "d")  # the parameters of the contract that are points or gradients; codes stay int8
+
+
+def _is_floating(a: Any) -> bool:
+    """Return whether an array has a floating dtype; True for what is no array, which fails where it is used."""
+    dtype = getattr(a, "dtype", None)
+    return getattr(dtype, "is_floating_point", getattr(dtype, "kind", "f") == "f")
+
+
+def _as_floating(name: str, a: Array, dtype: Any) -> Array:
+    """Return integers or booleans as `dtype`; None: float64 of NumPy, the default dtype of torch."""
+    xp = array_namespace(a)
+    if not xp.isdtype(a.dtype, ("bool", "integral")):
+        raise TypeError(f"{name} has dtype {a.dtype}: give real numbers")
+    return xp.asarray(a, dtype=xp.empty(0).dtype if dtype is None else dtype, device=device(a))
+
+
+def _in_floating_point(method: Callable[..., Any]) -> Callable[..., Any]:
+    """Return `method` with integer and boolean points taken as floating ones, of the dtype of the first point.
+
+    Results have the dtype of w: computed in integers they would be truncated.
+    """
+    signature = inspect.signature(method)
+    places = [i for i, name in enumerate(signature.parameters) if name in _POINTS]
+
+    @functools.wraps(method)
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        points = [args[i] for i in places if i < len(args)]
+        if all(map(_is_floating, points)) and all(map(_is_floating, kwargs.values())):
+            return method(*args, **kwargs)
+        bound, dtype = signature.bind(*args, **kwargs), None
+        for name, a in bound.arguments.items():
+            if name in _POINTS and hasattr(a, "dtype"):
+                bound.arguments[name] = a = a if _is_floating(a) else _as_floating(name, a, dtype)
+                dtype = a.dtype if dtype is None else dtype
+        return method(*bound.args, **bound.kwargs)
+
+    return wrapped
 
 
 class Separable(NamedTuple):
@@ -29,8 +71,10 @@ class Regularizer(ABC):
     """psi, a closed function that is smooth along manifolds and has kinks across them.
 
     The variable w is a NumPy array or torch tensor of any floating dtype; results keep its namespace, dtype and
-    device. The last `event_ndim` axes are one point, any leading axes a batch (many seeds); `event_ndim=None` says
-    that the whole array is one point. g stands for the gradient of the smooth part at w, of w's shape.
+    device. Integers and booleans are taken as float64, in torch as its default dtype, by all methods of all
+    subclasses; other dtypes raise TypeError. The last `event_ndim` axes are one point, any leading axes a batch (many
+    seeds); `event_ndim=None` says that the whole array is one point. g stands for the gradient of the smooth part at
+    w, of w's shape.
 
     An *atom* is the unit of structure (an entry, a group, a singular value, a jump). Its int8 code is positive when
     it is active (psi is smooth there) and <= 0 when w is held on a kink: 0, or -1 where there are two kinks (the
@@ -40,6 +84,12 @@ class Regularizer(ABC):
 
     convex: bool = True
     event_ndim: int | None = 1
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        for name in ("value", "prox", "prox_metric", "structure", "residual", "margin", "tangent", "lambda_max"):
+            if name in vars(cls):
+                setattr(cls, name, _in_floating_point(vars(cls)[name]))
 
     @property
     def atom_names(self) -> tuple[str, ...] | None:

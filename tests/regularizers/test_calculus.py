@@ -11,7 +11,7 @@ from regularizers_cases import CASES
 from scipy.optimize import minimize_scalar
 
 from manifold_id import regularizers
-from manifold_id.regularizers import L0, MCP, SCAD, ElasticNet, GroupLasso, LHalf, NonnegativeL1, NuclearNorm
+from manifold_id.regularizers import L0, L1, MCP, SCAD, ElasticNet, GroupLasso, LHalf, NonnegativeL1, NuclearNorm
 
 EPS = np.finfo(float).eps
 every = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
@@ -392,6 +392,27 @@ def test_torch_equals_numpy(case, dtype):
         kind = {"structure": np.int8, "dimension": np.int64}.get(name, np.dtype(dtype))
         assert np.asarray(expected).dtype == kind and np.asarray(result).dtype == kind, name
         np.testing.assert_allclose(result, expected, rtol=200 * eps, atol=40 * eps, err_msg=name)
+
+
+@every
+@pytest.mark.parametrize("kind", ["int64", "int8", "bool"])
+@pytest.mark.parametrize("library", [np.asarray, torch.as_tensor], ids=["numpy", "torch"])
+def test_integers_are_the_same_numbers_in_floating_point(case, kind, library):
+    w, g = (library(np.round(case.draw(seed=s, scale=2.0)).astype(kind)) for s in (15, 16))
+    d = library(np.full(case.shape, 2).astype("int8"))
+    floating = [a.to(torch.get_default_dtype()) if torch.is_tensor(a) else a.astype(float) for a in (w, g, d)]
+    for name, function in functions(case):
+        expected, result = function(*floating, 0.3), function(w, g, d, 0.3)
+        assert result.dtype == expected.dtype, name
+        np.testing.assert_array_equal(result, expected, err_msg=name)
+
+
+def test_integer_gradients_take_the_dtype_of_the_point():
+    w, g = np.array([0.5, 0.0], dtype=np.float32), np.array([1, 2])
+    assert L1(0.3).residual(w, g).dtype == L1(0.3).residual(w, g=g).dtype == np.float32
+    assert L1(0.3).lambda_max(g) == L1(0.3).lambda_max(g=torch.tensor(g)) == 2.0
+    with pytest.raises(TypeError, match="w has dtype complex128: give real numbers"):
+        L1(0.3).prox(1j * w.astype(complex), 1.0)
 
 
 @every

@@ -456,6 +456,30 @@ def test_float32_stays_float32(regularizer):
 
 
 @pytest.mark.parametrize("regularizer", ALL, ids=repr)
+@pytest.mark.parametrize("library", [np.asarray, torch.as_tensor], ids=["numpy", "torch"])
+def test_integers_are_the_same_numbers_in_floating_point(regularizer, library):
+    w, g = (library(np.round(2 * draw(regularizer, (), seed)[0]).astype(int)) for seed in (16, 17))
+    x, h = (a.to(torch.get_default_dtype()) if torch.is_tensor(a) else a.astype(float) for a in (w, g))
+    pairs = [(getattr(regularizer, name)(w), getattr(regularizer, name)(x)) for name in ("value", "structure")]
+    pairs += [(getattr(regularizer, name)(w, g), getattr(regularizer, name)(x, h)) for name in ("residual", "margin")]
+    pairs += [(regularizer.prox(w, 0.3), regularizer.prox(x, 0.3))]
+    pairs += [(regularizer.prox_metric(w, 0.3, g * g + 1), regularizer.prox_metric(x, 0.3, h * h + 1))]
+    codes = regularizer.structure(w)
+    pairs += [(regularizer.tangent(codes, g, w), regularizer.tangent(codes, h, x))]
+    for mine, expected in pairs:
+        assert mine.dtype == expected.dtype
+        np.testing.assert_array_equal(mine, expected)
+
+
+def test_integers_against_numbers_by_hand():
+    v = np.array([3, 2, 0, 1])
+    shrunk = np.concatenate([v[:2] * (1 - 0.5 * math.sqrt(2 / 13)), [0.0, 1 - 0.5 * math.sqrt(2)]])
+    np.testing.assert_allclose(GroupLasso(0.5, groups=2).prox(v, 1.0), shrunk, rtol=1e-15)
+    assert TotalVariation(0.5).prox(v, 1.0).tolist() == [2.5, 2.0, 0.75, 0.75]
+    assert Box(-0.5, 1.5).prox(v, 1.0).tolist() == LInfBall(1.5).prox(torch.tensor(v), 1.0).tolist() == [1.5, 1.5, 0, 1]
+
+
+@pytest.mark.parametrize("regularizer", ALL, ids=repr)
 def test_inputs_are_left_alone_and_zero_step_moves_nothing(regularizer):
     v, _, d = draw(regularizer, (5,), 16)
     for start in (v, np.zeros_like(v), np.full_like(v, 5e-324)):
