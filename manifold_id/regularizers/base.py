@@ -80,6 +80,10 @@ class Regularizer(ABC):
     it is active (psi is smooth there) and <= 0 when w is held on a kink: 0, or -1 where there are two kinks (the
     upper bound of a box). Zero tests are exact: a prox returns exact zeros, and an atom is active iff any of its
     entries is nonzero.
+
+    A NaN never becomes a number: the prox of an atom with a NaN is NaN, in all entries that its formula couples, and
+    so are value and residual (+inf where psi is an indicator). An infinite entry stays infinite or makes its atom NaN;
+    only bounds on single coordinates (box, l1 with w >= 0) map it to the bound, the limit of their projections.
     """
 
     convex: bool = True

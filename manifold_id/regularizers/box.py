@@ -78,11 +78,11 @@ class Box(Regularizer):
         """Return 0 inside and +inf outside, one number for each point of the batch."""
         xp = array_namespace(w)
         low, high = self._bounds(w)
-        outside = xp.any((w < low) | (w > high), axis=-1)
-        return xp.where(outside, xp.asarray(xp.inf, dtype=w.dtype, device=device(w)), xp.zeros_like(w[..., 0]))
+        inside = xp.all((w >= low) & (w <= high), axis=-1)  # False for NaN
+        return xp.where(inside, xp.zeros_like(w[..., 0]), xp.asarray(xp.inf, dtype=w.dtype, device=device(w)))
 
     def prox(self, w: Array, step: Array) -> Array:
-        """Return the projection: w clipped to the bounds, whatever the step."""
+        """Return the projection: w clipped to the bounds, whatever the step. Infinite entries go to the bound too."""
         xp = array_namespace(w)
         low, high = self._bounds(w)
         return xp.minimum(xp.maximum(w, low), high)
@@ -103,8 +103,8 @@ class Box(Regularizer):
         low, high = self._bounds(w)
         codes = self.structure(w)
         one_sided = xp.where(codes == 1, xp.abs(g), xp.maximum(xp.where(codes == 0, -g, g), xp.zeros_like(g)))
-        inside = xp.where(low == high, xp.zeros_like(g), one_sided)
-        return xp.where((w < low) | (w > high), xp.inf, inside)
+        inside = xp.where(low == high, 0 * xp.abs(g), one_sided)  # 0, NaN where g is no number
+        return xp.where((w >= low) & (w <= high), inside, xp.inf)
 
     def margin(self, w: Array, g: Array) -> Array:
         """Return g at the lower bound, -g at the upper, +inf between and where lower = upper."""

@@ -123,10 +123,13 @@ class Grouping(ABC):
         return self.numbers(w), w
 
     def compose(self, numbers: Array, old: Array, frame: Any) -> Array:
-        """Return the point with `numbers` >= 0 in place of the `old` ones: exact zeros where a number is 0."""
+        """Return the point with `numbers` >= 0 in place of the `old` ones: exact zeros where a number is 0.
+
+        A group whose old number is NaN or infinite becomes NaN as a whole.
+        """
         xp = array_namespace(old)
-        positive = old > 0
-        factor = xp.where(positive, numbers / xp.where(positive, old, xp.ones_like(old)), xp.zeros_like(old))
+        zero = old == 0
+        factor = xp.where(zero, xp.zeros_like(old), numbers / xp.where(zero, xp.ones_like(old), old))
         return frame * self.spread(factor, frame)
 
     def split_gradient(self, w: Array, g: Array, derivative: Callable[[Array], Any]) -> tuple[Array, Array]:

@@ -97,7 +97,7 @@ class Nonnegative(Absolute):
     def derivative(self, r: Array, lam: Any) -> Array:
         """Return lam, +inf where r < 0: the subdifferential is empty there."""
         xp = array_namespace(r)
-        return xp.where(r < 0, math.inf, lam * xp.ones_like(r))
+        return xp.where(r < 0, math.inf, lam + 0 * r)  # NaN stays NaN
 
     def kinked(self, lam: Any) -> bool:
         """Return True: the bound remains when lam = 0."""
@@ -156,7 +156,7 @@ class MinimaxConcave(Penalty):
 
     def value(self, r: Array, lam: Any) -> Array:
         """Return lam m - m^2 / (2 gamma), m = min(r, gamma lam)."""
-        m = array_namespace(r).where(r < self.gamma * lam, r, self.gamma * lam)
+        m = array_namespace(r).where(r > self.gamma * lam, self.gamma * lam, r)  # NaN stays NaN, here and below
         return (lam - m / (2 * self.gamma)) * m
 
     def prox(self, r: Array, step: Any, lam: Any) -> Array:
@@ -166,7 +166,7 @@ class MinimaxConcave(Penalty):
         large = step >= self.gamma
         shrunk = positive_part(r - step * lam) / xp.where(large, 1.0, 1.0 - step / self.gamma)
         kept = xp.where(large, r > xp.sqrt(step * self.gamma) * lam, r > self.gamma * lam)
-        return xp.where(kept, r, xp.where(large, 0.0, shrunk))
+        return xp.where(kept | xp.isnan(r), r, xp.where(large, 0.0, shrunk))
 
     def derivative(self, r: Array, lam: Any) -> Array:
         """Return max(lam - r / gamma, 0)."""
@@ -197,7 +197,7 @@ class SmoothlyClipped(Penalty):
     def value(self, r: Array, lam: Any) -> Array:
         """Return phi(r) = lam r up to lam, then (2 a lam m - m^2 - lam^2) / (2 (a - 1)) with m = min(r, a lam)."""
         xp, a = array_namespace(r), self.a
-        m = xp.where(r < a * lam, r, a * lam)
+        m = xp.where(r > a * lam, a * lam, r)
         return xp.where(r <= lam, lam * r, ((2 * a * lam - m) * m - lam * lam) / (2 * (a - 1)))
 
     def prox(self, r: Array, step: Any, lam: Any) -> Array:
@@ -237,8 +237,7 @@ class Counting(Jump):
 
     def value(self, r: Array, lam: Any) -> Array:
         """Return lam where r > 0, else 0."""
-        xp = array_namespace(r)
-        return lam * xp.astype(r > 0, r.dtype)
+        return array_namespace(r).where(r > 0, lam, lam * r)
 
     def prox(self, r: Array, step: Any, lam: Any) -> Array:
         """Return r where r > sqrt(2 step lam), else 0."""
@@ -259,8 +258,9 @@ class SquareRoot(Jump):
     name = "l_half"
 
     def value(self, r: Array, lam: Any) -> Array:
-        """Return lam sqrt(r)."""
-        return lam * array_namespace(r).sqrt(r)
+        """Return lam sqrt(r); its derivative in autograd is 0, not NaN, where r = 0."""
+        xp, zero = array_namespace(r), r == 0
+        return lam * xp.where(zero, 0.0, xp.sqrt(xp.where(zero, 1.0, r)))
 
     def prox(self, r: Array, step: Any, lam: Any) -> Array:
         """Return 2/3 r (1 + cos(2 pi / 3 - 2/3 angle)) where r > h, else 0; r itself where h = 0."""
@@ -273,5 +273,5 @@ class SquareRoot(Jump):
 
     def derivative(self, r: Array, lam: Any) -> Array:
         """Return lam / (2 sqrt(r)), 0 where r = 0."""
-        xp = array_namespace(r)
-        return xp.where(r > 0, lam / (2 * xp.sqrt(xp.where(r > 0, r, xp.ones_like(r)))), 0.0)
+        xp, zero = array_namespace(r), r == 0
+        return xp.where(zero, 0.0, lam / (2 * xp.sqrt(xp.where(zero, 1.0, r))))

@@ -37,7 +37,8 @@ class Simplex(Regularizer):
     def _outside(self, w: Array) -> Array:
         xp = array_namespace(w)
         tolerance = 4 * w.shape[-1] * float(xp.finfo(w.dtype).eps) * self.radius
-        return xp.any(w < 0, axis=-1) | (xp.abs(xp.sum(w, axis=-1) - self.radius) > tolerance)
+        inside = xp.all(w >= 0, axis=-1) & (xp.abs(xp.sum(w, axis=-1) - self.radius) <= tolerance)
+        return ~inside  # NaN is outside
 
     def value(self, w: Array) -> Array:
         """Return 0 on the simplex and +inf outside, one number for each point of the batch."""
@@ -46,7 +47,7 @@ class Simplex(Regularizer):
         return xp.where(self._outside(w), infinity, xp.zeros_like(w[..., 0]))
 
     def prox(self, w: Array, step: Array) -> Array:
-        """Return the Euclidean projection, whatever the step."""
+        """Return the Euclidean projection, whatever the step; NaN at points with an entry NaN or +inf."""
         return self.prox_metric(w, step, array_namespace(w).ones_like(w))
 
     def prox_metric(self, w: Array, step: Array, d: Array) -> Array:
@@ -63,7 +64,7 @@ class Simplex(Regularizer):
         key, inverse = (xp.take_along_axis(a, order, axis=-1) for a in (keys, 1 / d))
         threshold = xp.cumulative_sum(key * inverse, axis=-1) - self.radius
         threshold = threshold / xp.cumulative_sum(inverse, axis=-1)
-        last = xp.sum(key > threshold, axis=-1, keepdims=True, dtype=xp.int64) - 1
+        last = xp.sum(~(key <= threshold), axis=-1, keepdims=True, dtype=xp.int64) - 1  # >= 0 for NaN too
         x = (keys - xp.take_along_axis(threshold, last, axis=-1)) / d
         x = xp.maximum(x, xp.zeros_like(x))
         return x * (self.radius / xp.sum(x, axis=-1, keepdims=True))  # a correction of the rounding alone

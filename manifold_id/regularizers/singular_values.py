@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -44,32 +45,33 @@ class SingularValues(Grouping):
         """Raise NotImplementedError: the singular values do not partition the entries."""
         raise NotImplementedError("singular values are not groups of entries")
 
-    def _above_rounding(self, s: Array, shape: tuple[int, ...]) -> Array:
-        eps = float(array_namespace(s).finfo(s.dtype).eps)
-        return s > 10 * max(shape) * eps * s[..., :1]
+    def _without_rounding(self, s: Array, shape: tuple[int, ...]) -> Array:
+        """Return the singular values with exact zeros for those of rounding size; NaN stays NaN."""
+        xp = array_namespace(s)
+        eps = float(xp.finfo(s.dtype).eps)
+        return xp.where(s <= 10 * max(shape) * eps * s[..., :1], xp.zeros_like(s), s)
 
     def numbers(self, w: Array) -> Array:
         """Return the singular values, those of rounding size as exact zeros."""
-        xp = array_namespace(w)
-        s = xp.linalg.svdvals(w)
-        return xp.where(self._above_rounding(s, self.event(w)), s, xp.zeros_like(s))
+        self.event(w)
+        x, missing = _finite(w)
+        return self._without_rounding(array_namespace(w).linalg.svdvals(x) + missing[..., 0], self.event(w))
 
     def active(self, x: Array) -> Array:
-        """Return whether each singular value is above rounding size: the first `rank` ones."""
-        return self.numbers(x) > 0
+        """Return whether each singular value is above rounding size: the first `rank` ones (all where NaN)."""
+        return self.numbers(x) != 0
 
     def polar(self, w: Array) -> tuple[Array, Any]:
         """Return (singular values, (U, V^T))."""
         self.event(w)
-        u, s, vt = array_namespace(w).linalg.svd(w, full_matrices=False)
-        return s, (u, vt)
+        x, missing = _finite(w)
+        u, s, vt = array_namespace(w).linalg.svd(x, full_matrices=False)
+        return s + missing[..., 0], (u + missing, vt + missing)
 
     def compose(self, numbers: Array, old: Array, frame: Any) -> Array:
         """Return U diag(numbers) V^T, the numbers below rounding size replaced by zero."""
         u, vt = frame
-        xp = array_namespace(u)
-        kept = self._above_rounding(numbers, (u.shape[-2], vt.shape[-1]))
-        return (u * xp.where(kept, numbers, xp.zeros_like(numbers))[..., None, :]) @ vt
+        return (u * self._without_rounding(numbers, (u.shape[-2], vt.shape[-1]))[..., None, :]) @ vt
 
     def split_gradient(self, w: Array, g: Array, derivative: Callable[[Array], Any]) -> tuple[Array, Array]:
         """Return (tangential, normal), each (*batch, min(m, n)).
@@ -80,8 +82,8 @@ class SingularValues(Grouping):
         """
         xp = array_namespace(w, g)
         s, (u, vt) = self.polar(w)
-        r = xp.where(self._above_rounding(s, self.event(w)), s, xp.zeros_like(s))
-        active = r > 0
+        r = self._without_rounding(s, self.event(w))
+        active = r != 0
         u, vt = self._active_frames(u, vt, active)
         left, right = _transpose(u) @ g, g @ _transpose(vt)  # rows of U^T g, columns of g V
         core = left @ _transpose(vt)
@@ -92,7 +94,8 @@ class SingularValues(Grouping):
             + vector_norm(left - core @ vt, (-1,)) ** 2
             + vector_norm(right - u @ core, (-2,)) ** 2
         )
-        normal = xp.linalg.svdvals(g - u @ left - (right - u @ core) @ vt)
+        rest, missing = _finite(g - u @ left - (right - u @ core) @ vt)
+        normal = xp.linalg.svdvals(rest) + missing[..., 0]
         rank = xp.sum(xp.astype(active, xp.int64), axis=-1, keepdims=True)
         position = xp.cumulative_sum(xp.ones_like(xp.astype(active, xp.int64)), axis=-1) - 1 - rank
         index = xp.where(position < 0, xp.zeros_like(position), position)
@@ -120,6 +123,18 @@ class SingularValues(Grouping):
         u, vt = self._active_frames(u, vt, active)
         left, right = u @ (_transpose(u) @ v), (v @ _transpose(vt)) @ vt
         return left + right - u @ (_transpose(u) @ right)
+
+
+def _finite(x: Array) -> tuple[Array, Array]:
+    """Return (x, 0) for finite matrices, (0, NaN) for others, the second as (*batch, 1, 1).
+
+    The decomposition of a matrix that is not finite may fail, never end or, in torch, be one of zeros. No value is
+    read, which would stall an accelerator.
+    """
+    xp = array_namespace(x)
+    fine = xp.all(xp.isfinite(x), axis=(-2, -1), keepdims=True)
+    missing = xp.where(fine, xp.zeros_like(x[..., :1, :1]), math.nan)
+    return xp.where(fine, x, xp.zeros_like(x)), missing
 
 
 def _transpose(x: Array) -> Array:

@@ -110,13 +110,13 @@ class SparseGroupLasso(Regularizer):
         """Return the absolute values of the vector from -g to the nearest point of its subdifferential."""
         xp, grouping, lam = array_namespace(w), self._groups.grouping, self._groups.strength(w)
         r, excess = grouping.norms(w), positive_part(xp.abs(g) - self._entries.lam)
-        positive = r > 0
-        pull = xp.where(positive, lam / xp.where(positive, r, 1.0), 0.0)
+        zero = r == 0
+        pull = xp.where(zero, 0.0, lam / xp.where(zero, 1.0, r))
         smooth = xp.abs(g + self._entries.lam * xp.sign(w) + w * grouping.spread(pull, w))
         size = grouping.norms(excess)
-        outside = size > lam
-        share = xp.where(outside, 1 - lam / xp.where(outside, size, 1.0), 0.0)
-        share = xp.where(positive, xp.ones_like(share), share)
+        inside = size <= lam
+        share = xp.where(inside, 0.0, 1 - lam / xp.where(inside, 1.0, size))
+        share = xp.where(zero, share, xp.ones_like(share))
         return self._flat(xp.where(w != 0, smooth, excess * grouping.spread(share, w)))
 
     def margin(self, w: Array, g: Array) -> Array:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -78,7 +79,10 @@ class TotalVariation(Regularizer):
         return total + self.l1 * xp.sum(xp.abs(w), axis=-1) if self.l1 else total
 
     def prox(self, w: Array, step: Array) -> Array:
-        """Return argmin_x psi(x) + |x - w|^2 / (2 step). `step` >= 0 is a number, or one for each batch point."""
+        """Return argmin_x psi(x) + |x - w|^2 / (2 step). `step` >= 0 is a number, or one for each batch point.
+
+        A point with a NaN or infinite entry becomes NaN: its entries depend on each other.
+        """
         return self._solve(w, step, np.ones(w.shape[-1]))
 
     def prox_metric(self, w: Array, step: Array, d: Array) -> Array:
@@ -92,8 +96,11 @@ class TotalVariation(Regularizer):
         v = _to_numpy(w).reshape(-1, n)
         d = np.ascontiguousarray(np.broadcast_to(d, w.shape)).reshape(-1, n)
         steps = np.broadcast_to(_to_numpy(step), w.shape[:-1]).reshape(-1)
+        fine = np.isfinite(v).all(axis=1) & np.isfinite(d).all(axis=1)
         x = np.empty_like(v)
+        v, d = np.where(fine[:, None], v, 0.0), np.where(fine[:, None], d, 1.0)
         fused_prox(v, d, self.lam * steps, self.l1 * steps, x)
+        x[~fine] = math.nan
         return _like(x.reshape(w.shape), w)
 
     def structure(self, w: Array) -> Array:
@@ -128,8 +135,11 @@ class TotalVariation(Regularizer):
 
         n = w.shape[-1]
         points, gradients = (_to_numpy(a).reshape(-1, n) for a in (w, g))
+        fine = np.isfinite(points).all(axis=1) & np.isfinite(gradients).all(axis=1)
+        points, gradients = (np.where(fine[:, None], a, 0.0) for a in (points, gradients))
         margin, residual = (np.empty((len(points), 2 * n - 1)) for _ in range(2))
         fused_dual(points, gradients, self.lam, self.l1, margin, residual)
+        margin[~fine] = residual[~fine] = math.nan
         shape = (*w.shape[:-1], 2 * n - 1)
         return _like(margin.reshape(shape), w), _like(residual.reshape(shape), w)
 
@@ -169,7 +179,8 @@ class TotalVariation(Regularizer):
             raise NotImplementedError("TotalVariation has a lambda_max only with lam > 0 and l1 > 0")
         from manifold_id.regularizers.total_variation_kernel import slack
 
-        return -slack(_to_numpy(g).reshape(-1), 0.0, 0.0, 0.0, 1.0, 0.0, self.l1 / self.lam)
+        g = _to_numpy(g).reshape(-1)
+        return -slack(g, 0.0, 0.0, 0.0, 1.0, 0.0, self.l1 / self.lam) if np.isfinite(g).all() else math.nan
 
     def with_lam(self, lam: float) -> Self:
         """Return the same regularizer with another lam; l1 / lam is kept."""

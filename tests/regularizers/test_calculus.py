@@ -345,13 +345,53 @@ def test_subnormal_groups_shrink_to_precision():
     np.testing.assert_allclose(large / 1e200, v, rtol=1e-9)
 
 
-@grouped
-def test_a_gradient_that_is_not_a_number_does_not_pass_for_zero(case):
-    v = case.draw(seed=11)
-    v.reshape(-1)[0] = np.nan
-    assert np.isnan(case.regularizer.prox(v, 0.5).reshape(-1)[0])
-    if case.metric:
-        assert np.isnan(case.regularizer.prox_metric(v, 0.5, metric_of(case, ())).reshape(-1)[0])
+@every
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("library", [np.asarray, torch.as_tensor], ids=["numpy", "torch"])
+@pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")  # inf / inf
+def test_what_is_not_finite_never_becomes_finite(case, bad, library):
+    regularizer, size = case.regularizer, math.prod(case.shape)
+    bound = isinstance(regularizer, NonnegativeL1) and bad == -math.inf  # the limit of the projection is the bound 0
+    w = library(regularizer.prox(case.draw(seed=11), 1.0))
+    for j in range(size):
+        v = case.draw(seed=11)
+        v.reshape(-1)[j] = bad
+        coupled = next((list(group) for group in case.groups or () if j in group), list(range(size)))
+        others = np.setdiff1d(np.arange(size), coupled)
+        d = metric_of(case, ())
+        proxes = [lambda x, step: regularizer.prox(library(x), step)]
+        if case.metric:
+            proxes.append(lambda x, step, d=d: regularizer.prox_metric(library(x), step, library(d)))
+        for prox in proxes:
+            for step in (0.1, 0.5, 4.0):  # below and above gamma of MCP and a - 1 of SCAD
+                x = np.asarray(prox(v, step)).reshape(-1)
+                clean = np.asarray(prox(np.where(np.isfinite(v), v, 1.0), step)).reshape(-1)
+                assert np.all(x[coupled] == 0) if bound else not np.any(np.isfinite(x[coupled]))
+                np.testing.assert_allclose(x[others], clean[others], rtol=1e-13)  # the other atoms notice nothing
+        if math.isnan(bad):
+            assert math.isnan(float(regularizer.value(library(v))))
+            assert np.any(np.isnan(np.asarray(regularizer.residual(library(v), w))))
+            assert np.any(np.isnan(np.asarray(regularizer.residual(w, library(v)))))
+
+
+def test_a_batch_of_matrices_keeps_its_finite_points():
+    regularizer, v = NuclearNorm(0.5), np.random.default_rng(0).normal(size=(3, 5, 4))
+    expected = regularizer.prox(v, 1.0)
+    v[1, 2, 3] = np.inf
+    for x in (regularizer.prox(v, 1.0), regularizer.prox(torch.tensor(v), 1.0)):
+        assert np.all(np.isnan(np.asarray(x[1])))
+        np.testing.assert_allclose(x[::2], expected[::2], rtol=1e-12)
+    assert regularizer.structure(regularizer.prox(v, 1.0))[1].tolist() == [1] * 4  # as a NaN entry of the others
+
+
+@pytest.mark.parametrize("regularizer", [LHalf(0.5), LHalf(0.5, groups=2)], ids=repr)
+def test_the_gradient_of_l_half_is_a_number_at_zero(regularizer):
+    w = torch.tensor([0.0, 0.0, 3.0, 4.0], dtype=torch.float64, requires_grad=True)
+    regularizer.value(w).backward()
+    half = 0.25 * 2**0.25 * torch.tensor([0.6, 0.8]) / 5**0.5 if regularizer.groups else 0.25 / w.detach()[2:] ** 0.5
+    np.testing.assert_allclose(w.grad, [0.0, 0.0, *(half * (2**0.25 if regularizer.groups else 1.0))], rtol=1e-6)
+    assert regularizer.penalty.derivative(np.array([0.0, 4.0, np.nan]), 0.5).tolist()[:2] == [0.0, 0.125]
+    assert np.isnan(regularizer.penalty.derivative(np.array([np.nan]), 0.5))[0]
 
 
 # --- one code for NumPy and torch, for single points and batches

@@ -480,6 +480,41 @@ def test_integers_against_numbers_by_hand():
 
 
 @pytest.mark.parametrize("regularizer", ALL, ids=repr)
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("library", [np.asarray, torch.as_tensor], ids=["numpy", "torch"])
+@pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")  # inf / inf
+def test_what_is_not_finite_never_becomes_finite(regularizer, bad, library):
+    clean, _, d = draw(regularizer, (), 18)
+    w, inner = library(regularizer.prox(clean, 0.5)), getattr(regularizer, "regularizer", regularizer)
+    for j in range(N):
+        v = clean.copy()
+        v[j] = bad
+        for x in (regularizer.prox(library(v), 0.5), regularizer.prox_metric(library(v), 0.5, library(d))):
+            if isinstance(inner, Box) and math.isinf(bad):  # projections have a limit there
+                bound = np.clip(bad, *(np.broadcast_to(b, N)[j] for b in (inner.lower, inner.upper)))
+                assert float(x[j]) == bound
+            elif isinstance(inner, Simplex) and bad == -math.inf:
+                assert float(x[j]) == 0.0
+            else:
+                assert not math.isfinite(float(x[j]))
+                if isinstance(inner, (TotalVariation, Simplex)):  # all entries depend on each other
+                    assert np.all(np.isnan(np.asarray(x[:N])))
+        if math.isnan(bad) and not isinstance(regularizer, Zero):
+            assert not np.isfinite(float(regularizer.value(library(v))))
+            assert not np.all(np.isfinite(np.asarray(regularizer.residual(library(v), w))))
+        if math.isnan(bad):
+            assert not np.all(np.isfinite(np.asarray(regularizer.residual(w, library(v)))))
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+@pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")  # inf / inf
+def test_no_lambda_max_of_what_is_not_finite(bad):
+    g = np.array([0.5, bad, -2.0, 0.1, 0.0, 1.0])
+    for regularizer in (TotalVariation(0.4, l1=0.3), SparseGroupLasso(0.4, 3), GroupLasso(0.4, 3), L1(0.4)):
+        assert not math.isfinite(regularizer.lambda_max(g))
+
+
+@pytest.mark.parametrize("regularizer", ALL, ids=repr)
 def test_inputs_are_left_alone_and_zero_step_moves_nothing(regularizer):
     v, _, d = draw(regularizer, (5,), 16)
     for start in (v, np.zeros_like(v), np.full_like(v, 5e-324)):
