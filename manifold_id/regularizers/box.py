@@ -21,6 +21,8 @@ def _bound(name: str, value: Any) -> Bound:
     """Return a bound as a float, or as a tuple with one float per coordinate; infinite ones are allowed."""
     if not isinstance(value, (Real, Sequence, np.ndarray)) or isinstance(value, (bool, str)):
         raise TypeError(f"{name}={value!r} must be a number or one number for each coordinate")
+    if np.ma.is_masked(value):
+        raise ValueError(f"{name} has masked entries: leave a coordinate free by an infinite bound")
     array = np.asarray(value, dtype=np.float64)
     if array.ndim > 1 or array.size == 0:
         raise ValueError(f"{name} has shape {array.shape}: give a number or one number for each coordinate")

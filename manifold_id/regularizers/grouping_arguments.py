@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from numbers import Integral
 from typing import Any
 
@@ -25,20 +25,21 @@ class Labels(tuple[int, ...]):
 def parse_groups(groups: Any) -> int | tuple[int, ...] | None:
     """Return `groups` as None, the size of equal contiguous blocks, or one label 0 ... G-1 for each feature.
 
-    Labels are remembered as the groups' names; index lists are named by their number.
+    Labels and the keys of a mapping are remembered as the groups' names; index lists are named by their number.
 
     Parameters
     ----------
     groups
-        None | int | list of index lists, which partition range(d) and are numbered in their order | 1-D array of
-        labels (integers or strings, numbered in their sorted order).
+        None | int | list of index lists, which partition range(d) and are numbered in their order | mapping of names
+        to index lists, numbered likewise | 1-D array of labels (integers or strings, numbered in their sorted order).
 
     Raises
     ------
     TypeError
-        For indices or labels of another type.
+        For indices or labels of another type, or of two types; for a set, which has no order.
     ValueError
-        For groups that overlap, miss a feature or are empty; for an array of labels that is not 1-D.
+        For groups that overlap, miss a feature, are empty or share a name; for an array of labels that is not 1-D, or
+        has masked entries.
     """
     if groups is None or isinstance(groups, Labels):
         return groups
@@ -48,10 +49,17 @@ def parse_groups(groups: Any) -> int | tuple[int, ...] | None:
         raise TypeError(
             f"groups={groups!r} must be a list of index lists, one label for each feature, or an int (block size)"
         )
+    if isinstance(groups, (set, frozenset)):
+        raise TypeError(f"groups={groups!r} is a set, which has no order: give a list, or a mapping of names to groups")
+    if isinstance(groups, Mapping):
+        return _from_index_lists(list(groups.values()), _names("groups", groups))
+    _refuse_masked("groups", groups)
     if not hasattr(groups, "ndim"):
         groups = list(groups)
         if any(_is_list(g) for g in groups):
             return _from_index_lists(groups)
+        if len({isinstance(label, str) for label in groups}) > 1:
+            raise TypeError(f"groups={groups!r} mixes strings with other labels: give integers or strings")
     return _from_labels(np.asarray(groups))
 
 
@@ -59,10 +67,26 @@ def _is_list(group: Any) -> bool:
     return isinstance(group, Iterable) and not isinstance(group, (str, bytes)) and getattr(group, "ndim", 1) > 0
 
 
+def _refuse_masked(name: str, values: Any) -> None:
+    if np.ma.is_masked(values):
+        raise ValueError(f"{name} has masked entries, of which nothing is known: fill them or leave them out")
+
+
+def _names(argument: str, mapping: Mapping[Any, Any]) -> tuple[str, ...]:
+    """Return the keys, strings or integers, as names; raises where they are of another type or not distinct."""
+    for key in mapping:
+        if isinstance(key, bool) or not isinstance(key, (str, Integral)):
+            raise TypeError(f"{argument} has the key {key!r}: give integers or strings as the names of groups")
+    names = tuple(map(str, mapping))
+    if len(set(names)) < len(names):
+        raise ValueError(f"{argument} has the keys {list(mapping)!r}, of which two have one name: names must differ")
+    return names
+
+
 def _from_labels(labels: np.ndarray) -> Labels:
     if labels.ndim != 1 or labels.size == 0:
         raise ValueError(f"groups has shape {labels.shape}: give a 1-D array with one label for each feature")
-    if labels.dtype.kind == "f" and np.all(labels == np.round(labels)):
+    if labels.dtype.kind == "f" and np.all((labels == np.round(labels)) & (np.abs(labels) < 2.0**53)):
         labels = labels.astype(np.int64)  # whole numbers, as np.loadtxt reads them
     if labels.dtype.kind not in "iubUS" and not all(isinstance(label, str) for label in labels.tolist()):
         raise TypeError(f"groups has labels of type {labels.dtype}: give integers or strings")
@@ -72,10 +96,11 @@ def _from_labels(labels: np.ndarray) -> Labels:
     return parsed
 
 
-def _from_index_lists(groups: list[Any]) -> Labels:
+def _from_index_lists(groups: list[Any], names: tuple[str, ...] | None = None) -> Labels:
     members = []
-    for k, group in enumerate(groups):
-        if not _is_list(group):
+    for k, group in zip(range(len(groups)) if names is None else names, groups, strict=True):
+        _refuse_masked(f"groups[{k}]", group)
+        if not _is_list(group) or isinstance(group, Mapping):
             raise TypeError(f"groups[{k}]={group!r} must be a list of feature indices, as the other groups are")
         indices = np.asarray(group if hasattr(group, "ndim") else list(group))
         if indices.size == 0:
@@ -83,6 +108,8 @@ def _from_index_lists(groups: list[Any]) -> Labels:
         if indices.ndim != 1 or indices.dtype.kind not in "iu":
             raise TypeError(f"groups[{k}]={group!r} must be a list of integer feature indices")
         members.append(indices)
+    if not members:
+        raise ValueError("groups is empty: give index lists that partition the features")
     every = np.concatenate(members)
     if every.min() < 0:
         raise ValueError(f"groups holds the index {every.min()}: indices count from 0")
@@ -93,18 +120,34 @@ def _from_index_lists(groups: list[Any]) -> Labels:
         raise ValueError(f"groups miss feature {np.argmin(times)}: every feature needs a group (of one, if need be)")
     labels = np.empty(len(every), dtype=np.int64)
     labels[every] = np.repeat(np.arange(len(members)), [len(m) for m in members])
-    return _from_labels(labels)
+    parsed = _from_labels(labels)
+    parsed.names = parsed.names if names is None else names
+    return parsed
 
 
-def parse_weights(weights: Any) -> str | tuple[float, ...] | None:
-    """Return `weights` as "sqrt_size", None or a tuple of numbers >= 0; raises TypeError or ValueError else."""
+def parse_weights(weights: Any, names: tuple[str, ...] | None = None) -> str | tuple[float, ...] | None:
+    """Return `weights` as "sqrt_size", None or a tuple of numbers >= 0; raises TypeError or ValueError else.
+
+    A mapping has the groups' `names` as keys; where groups have none (blocks, an axis), their numbers 0 ... G-1.
+    """
     if weights is None:
         return None
     if isinstance(weights, str):
         if weights != "sqrt_size":
             raise unknown_name("weights", weights, ["sqrt_size"])
         return weights
-    if not isinstance(weights, Iterable):
+    if isinstance(weights, Mapping):
+        given = dict(zip(_names("weights", weights), weights.values(), strict=True))
+        names = tuple(map(str, range(len(given)))) if names is None else names
+        if set(given) != set(names):
+            wrong = sorted(set(given) ^ set(names))
+            raise ValueError(
+                f"weights has the keys {list(given)}, which differ from the groups' names in {wrong}: "
+                "give one weight for each group"
+            )
+        return tuple(real(f"weights[{name!r}]", given[name], 0) for name in names)
+    _refuse_masked("weights", weights)
+    if isinstance(weights, (set, frozenset, bytes)) or not isinstance(weights, Iterable):
         raise TypeError(f"weights={weights!r} must be 'sqrt_size', None, or one number >= 0 for each group")
     values = weights.tolist() if hasattr(weights, "tolist") else weights
     if not isinstance(values, Iterable):

@@ -51,14 +51,15 @@ class GroupLasso(Product):
     lam
         Strength >= 0.
     groups
-        For features (axis -event_ndim of w; a group holds whole rows): a list of index lists that partition them,
-        one label for each (any integers or strings, numbered in sorted order), or an int, the size of contiguous
-        blocks.
+        For features (axis -event_ndim of w; a group holds whole rows): a list of index lists that partition them, a
+        mapping of names to index lists, one label for each (any integers or strings, numbered in sorted order), or an
+        int, the size of contiguous blocks.
     axis
         Instead of groups, the axis of a tensor that the group index runs over. For a convolution's weight 1 groups by
         input channel and 0 by output channel; for a linear layer's weight 1 groups by input neuron.
     weights
-        "sqrt_size", None (all 1), or one number >= 0 for each group; a group of weight 0 is free.
+        "sqrt_size", None (all 1), or one number >= 0 for each group, in their order or as a mapping from their names
+        (numbers for blocks and slices); a group of weight 0 is free.
     event_ndim
         How many of the last axes are one point, None = all; "auto" is 1 for groups and None for an axis.
     """

@@ -51,7 +51,8 @@ class Product(Regularizer):
         if "event_ndim" in names:
             given["event_ndim"] = parse_event_ndim(self.event_ndim, self.axis)
         if "groups" in names:
-            given["groups"], given["weights"] = parse_groups(self.groups), parse_weights(self.weights)
+            given["groups"] = parse_groups(self.groups)
+            given["weights"] = parse_weights(self.weights, getattr(given["groups"], "names", None))
             check_groups(given["groups"], self.axis, given["weights"])
         for name, value in given.items():
             object.__setattr__(self, name, value)

@@ -12,6 +12,7 @@ from manifold_id.regularizers import (
     L1,
     MCP,
     SCAD,
+    Box,
     ElasticNet,
     GroupLasso,
     LHalf,
@@ -37,6 +38,9 @@ from manifold_id.regularizers import (
         [[0, 3], [1, 2], [4, 5]],
         [[3, 0], (2, 1), np.array([4, 5])],
         [range(0, 4, 3), {1, 2}, [4, 5]],
+        {"z": [0, 3], "y": (2, 1), "x": np.array([4, 5])},
+        {7: [3, 0], 5: range(1, 3), 6: {4, 5}},
+        np.ma.array([5, 7, 7, 5, 90, 90]),
     ],
 )
 def test_groups_have_one_form(groups):
@@ -53,6 +57,8 @@ def test_groups_have_one_form(groups):
         ([30, 7, 7, 30, 100], ("7", "30", "100")),
         (np.array([3.0, 1.0, 1.0, 3.0, 4.0]), ("1", "3", "4")),
         ([[0, 3], [1, 2], [4]], ("0", "1", "2")),
+        ({"job": [0, 3], "age": [1, 2], "zip": [4]}, ("job", "age", "zip")),
+        ({7: [0, 3], 5: [1, 2], 6: [4]}, ("7", "5", "6")),
         (1, None),
     ],
 )
@@ -66,6 +72,24 @@ def test_labels_are_the_names_of_the_atoms_and_change_nothing_else(groups, names
     if names is not None:
         bare = GroupLasso(0.5, groups=tuple(regularizer.groups))
         assert regularizer == bare and hash(regularizer) == hash(bare) and repr(regularizer) == repr(bare)
+
+
+@pytest.mark.parametrize(
+    ("groups", "weights", "expected"),
+    [
+        ({"b": [0, 1], "a": [2]}, {"a": 2.0, "b": 3.0}, (3.0, 2.0)),
+        (["b", "b", "a"], {"b": 3.0, "a": 2.0}, (2.0, 3.0)),
+        ([30, 30, 7], {30: 3.0, 7: 2}, (2.0, 3.0)),
+        ([[2], [0, 1]], {1: 3.0, 0: 2.0}, (2.0, 3.0)),
+        (1, {2: 0.5, 0: 2.0, 1: 3.0}, (2.0, 3.0, 0.5)),
+    ],
+)
+def test_weights_by_the_names_of_the_groups(groups, weights, expected):
+    for kind in (GroupLasso, MCP, SparseGroupLasso):
+        regularizer = kind(0.5, groups=groups, weights=weights)
+        assert regularizer.weights == expected
+        assert regularizer.with_lam(0.1).weights == expected
+    assert GroupLasso(1.0, axis=0, weights={1: 2.0, 0: 3.0}).value(np.eye(2)) == 5.0
 
 
 def test_equal_forms_of_blocks_agree():
@@ -173,6 +197,31 @@ ERRORS = [
     (lambda: GroupLasso(0.1, groups=[[0], 1]), TypeError, r"groups\[1\]=1 must be a list of feature indices"),
     (lambda: GroupLasso(0.1, groups=2, weights=[1.0, -1.0]), ValueError, r"weights\[1\]=-1.0 must be"),
     (lambda: GroupLasso(0.1, groups=2, weights=[float("nan")]), ValueError, r"weights\[0\]=nan must be"),
+    (lambda: GroupLasso(0.1, groups=[0.0, float("inf")]), TypeError, "labels of type float64"),
+    (lambda: GroupLasso(0.1, groups=["a", float("nan")]), TypeError, "mixes strings with other labels"),
+    (lambda: GroupLasso(0.1, groups=[0, "0"]), TypeError, "mixes strings with other labels"),
+    (lambda: GroupLasso(0.1, groups=np.array(["a", np.nan], object)), TypeError, "labels of type object"),
+    (lambda: GroupLasso(0.1, groups=np.array(["NaT"], "M8[D]")), TypeError, "labels of type datetime64"),
+    (lambda: GroupLasso(0.1, groups=[np.datetime64("NaT")]), TypeError, "labels of type datetime64"),
+    (lambda: GroupLasso(0.1, groups={0, 1}), TypeError, "is a set, which has no order"),
+    (lambda: GroupLasso(0.1, groups={frozenset([0]), frozenset([1])}), TypeError, "is a set, which has no order"),
+    (lambda: GroupLasso(0.1, groups=np.ma.array([0, 1], mask=[0, 1])), ValueError, "groups has masked entries"),
+    (lambda: GroupLasso(0.1, [[0], np.ma.array([1, 2], mask=[0, 1])]), ValueError, r"groups\[1\] has masked entries"),
+    (lambda: GroupLasso(0.1, groups={}), ValueError, "groups is empty"),
+    (lambda: GroupLasso(0.1, groups={"a": 0, "b": 1}), TypeError, r"groups\[a\]=0 must be a list of feature indices"),
+    (lambda: GroupLasso(0.1, groups={"a": [0], "b": [0]}), ValueError, "groups overlap: feature 0 "),
+    (lambda: GroupLasso(0.1, groups={"1": [0], 1: [1]}), ValueError, "two have one name"),
+    (lambda: GroupLasso(0.1, groups={None: [0]}), TypeError, "groups has the key None"),
+    (lambda: GroupLasso(0.1, groups=[{0: 1}, [1]]), TypeError, r"groups\[0\]=\{0: 1\} must be a list of feature"),
+    (lambda: GroupLasso(0.1, groups=2, weights={1.0, 2.0}), TypeError, "weights=.* must be 'sqrt_size'"),
+    (lambda: GroupLasso(0.1, groups=2, weights=b"ab"), TypeError, "weights=b'ab' must be 'sqrt_size'"),
+    (lambda: GroupLasso(0.1, 2, weights=np.ma.array([1.0], mask=[1])), ValueError, "weights has masked entries"),
+    (lambda: GroupLasso(0.1, groups=["a", "b"], weights={0: 1.0, 1: 1.0}), ValueError, "differ from the groups' names"),
+    (lambda: GroupLasso(0.1, groups=["a", "b"], weights={"a": 1.0}), ValueError, r"in \['b'\]: give one weight"),
+    (lambda: GroupLasso(0.1, groups=2, weights={0: 1.0, 2: 1.0}), ValueError, r"in \['1', '2'\]: give one weight"),
+    (lambda: GroupLasso(0.1, groups=["a"], weights={"a": -1.0}), ValueError, r"weights\['a'\]=-1.0 must be"),
+    (lambda: GroupLasso(0.1, groups=2, weights={0: 1.0}).value(V), ValueError, "weights has 1 entries, .* 3 groups"),
+    (lambda: Box(np.ma.array([0.0, 1.0], mask=[0, 1]), 2.0), ValueError, "lower has masked entries"),
     (lambda: GroupLasso(0.1, groups=2, weights="size"), ValueError, "weights='size' is not known: did you mean 'sqrt"),
     (lambda: GroupLasso(0.1, groups=2, weights=1.0), TypeError, "weights=1.0 must be 'sqrt_size'"),
     (
