@@ -182,7 +182,7 @@ def _shrink_groups(
     t = torch.from_numpy(lam * step).to(ys[0].dtype).to(ys[0].device, non_blocking=True)
     if ds is None:
         norms = slices.norms(y)
-        active = ~(norms <= t) | (t == 0)  # with NaN too: it is not off
+        active = ~(norms <= t) | (t == 0)  # NaN is active, here and below
         torch._foreach_mul_(y, slices.spread(torch.where(active, torch.where(t == 0, 1, 1 - t / norms), 0)))
         return active
     d = slices.views(_like(ds, ys))
@@ -224,7 +224,7 @@ def _start(
     torch._foreach_div_(flat, d)
     inverse = slices.sums(flat)
     norm = total.sqrt()
-    active = ~(norm <= t) | (t == 0)  # with NaN too: it is not off
+    active = ~(norm <= t) | (t == 0)
     bound = torch.maximum((norm - t) * total / weighted, plain.sqrt() - t * inverse / plain)
     return active, torch.where(active & (t > 0), bound, 1)
 

@@ -176,7 +176,7 @@ def group_factors(squares, thresholds, inner):
         for j in range(i * inner, (i + 1) * inner):
             total += squares[j]
         norm, t = math.sqrt(total), thresholds[i]
-        squares[i * inner : (i + 1) * inner] = 1.0 if t == 0 else 1 - t / norm if norm > t else 0.0
+        squares[i * inner : (i + 1) * inner] = 1.0 if t == 0 else 0.0 if norm <= t else 1 - t / norm
         if norm <= t and t > 0:
             thresholds[i] = -1
 
@@ -244,17 +244,15 @@ def shrink_groups_metric(y, d, thresholds, inner, tolerance):
         span = slice(i * inner, (i + 1) * inner)
         if t == 0:
             theta[i] = 1  # any: y_g stays as it is
-        elif math.isnan(pulled):
-            theta[i] = 1  # a group with NaN stays as it is, and is not off
-        elif pulled > t:
+        elif pulled <= t:
+            thresholds[i] = -1
+        else:  # NaN too, which theta then is
             near = (pulled - t) * total[0] / total[1]
             far = math.sqrt(total[2]) - t * total[3] / total[2]
             theta[i] = max(near, far)
             limit[span], radius[span] = t, theta[i]
             done[i] = False
             pending += 1
-        else:
-            thresholds[i] = -1
     for _ in range(100):
         if pending == 0:
             break
@@ -277,7 +275,7 @@ def shrink_groups_metric(y, d, thresholds, inner, tolerance):
             step = square * (math.sqrt(square) - 1) / slope
             theta[i] += step
             radius[i * inner : (i + 1) * inner] = theta[i]
-            if step <= tolerance * theta[i]:
+            if not step > tolerance * theta[i]:
                 done[i] = True
                 pending -= 1
     for i in range(groups):
@@ -286,7 +284,7 @@ def shrink_groups_metric(y, d, thresholds, inner, tolerance):
         yr, dr = y[o * width : (o + 1) * width], d[o * width : (o + 1) * width]
         for j in range(width):
             pull = dr[j] * radius[j]
-            yr[j] *= pull / (pull + limit[j]) if radius[j] > 0 else 0
+            yr[j] *= 0 if radius[j] == 0 else pull / (pull + limit[j])
 
 
 @_compiled

@@ -9,7 +9,7 @@ from optim.model_zoo import OPTIMIZERS
 from manifold_id import optim
 from manifold_id.optim import foreach, fused, kernels
 from manifold_id.optim.layout import is_dense, layout
-from manifold_id.regularizers import MCP, ElasticNet, GroupLasso
+from manifold_id.regularizers import MCP, ElasticNet, GroupLasso, NuclearNorm
 
 
 def played(name, steps=40, dtype=torch.float64, threads=None, **more):
@@ -210,6 +210,35 @@ def test_the_structure_of_the_proximal_point_is_known_without_forming_it(name, w
         assert all(optimizer.proximal_structure(p).all() == p.ne(0).all() for p in params[:1])
     with pytest.raises(ValueError, match="p has no regularizer"):
         optimizer.proximal_structure(params[4])
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
+@pytest.mark.parametrize("name", ["RMDA", "RDA", "ProxSGD", "ProxAdamW", "ProxSSI", "RAMDA"])
+def test_a_gradient_that_is_not_finite_switches_nothing_off(name, bad, monkeypatch):
+    monkeypatch.setattr(fused, "_SMALL", 0)
+    cls, options = OPTIMIZERS[name]
+    for way in ({"foreach": False}, {"foreach": True, "fused": False}, {"foreach": True}):
+        p = torch.nn.Parameter(torch.ones(4, 3))
+        optimizer = cls([p], regularizer=GroupLasso(1e-3, axis=1), **way, **options)
+        p.grad = torch.ones(4, 3)
+        p.grad[2, 1] = bad
+        optimizer.step()
+        x = optimizer.proximal_point(p)
+        assert not torch.isfinite(x[2, 1]), way
+        assert optimizer.proximal_structure(p)[1] == 1, way
+        assert torch.isfinite(x[:, ::2]).all(), way
+        if bad != bad:
+            assert torch.isnan(x[:, 1]).all(), way
+
+
+@pytest.mark.parametrize("kind", ["RMDA", "RDA", "ProxSGD", "NormalMapSGD"])
+def test_an_infinite_gradient_of_a_matrix_is_no_matrix_of_rank_zero(kind):
+    p = torch.nn.Parameter(torch.ones(5, 4))
+    optimizer = getattr(optim, kind)([p], lr=0.1, regularizer=NuclearNorm(1e-3))
+    p.grad = torch.zeros(5, 4)
+    p.grad[1, 2] = float("inf")
+    optimizer.step()
+    assert torch.isnan(p).all()
 
 
 def test_unpenalized_slices_are_always_active():
