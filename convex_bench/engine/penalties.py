@@ -12,7 +12,10 @@ CODES = {"abs": 0, "elastic_net": 1, "mcp": 2, "scad": 3, "l0": 4, "l_half": 5, 
 
 @compiled
 def prox(code, r, step, lam, p0):
-    """Return argmin_{x >= 0} phi(x; lam) + (x - r)^2 / (2 step) for r >= 0; of two minimizers the smaller."""
+    """Return argmin_{x >= 0} phi(x; lam) + (x - r)^2 / (2 step) for r >= 0; of two minimizers the smaller.
+
+    NaN stays NaN: the comparisons that lead to 0 are false for it.
+    """
     if lam == 0.0 and code != 1:
         return r
     if code == 0 or code == 6:
@@ -24,7 +27,7 @@ def prox(code, r, step, lam, p0):
     if code == 3:
         return _scad(r, step, lam, p0)
     if code == 4:
-        return r if r * r > 2.0 * step * lam else 0.0
+        return 0.0 if r * r <= 2.0 * step * lam else r
     return _l_half(r, step, lam)
 
 
@@ -32,7 +35,7 @@ def prox(code, r, step, lam, p0):
 def _mcp(r, step, lam, gamma):
     """MCP: lam x - x^2 / (2 gamma) up to gamma lam, constant beyond."""
     if step >= gamma:  # concave up to gamma lam: the minimizer is an end
-        return r if r * r > step * gamma * lam * lam else 0.0
+        return 0.0 if r * r <= step * gamma * lam * lam else r
     if r > gamma * lam:
         return r
     return max(r - step * lam, 0.0) / (1.0 - step / gamma)

@@ -1,6 +1,7 @@
 """The compiled loop against the pure update of every method, and what a run promises: bits, logs, curves."""
 
 import itertools
+import math
 
 import numpy as np
 import pytest
@@ -115,6 +116,13 @@ def test_minibatches_agree(method, replacement):
 def test_adaptive_metric_with_entries_and_float32_data():
     X, y = data()
     assert_agrees(Problem(X.astype(np.float32), y, regularizer=L1(0.02)), YangProxSGD())
+
+
+@pytest.mark.parametrize("step", [0.1, 5.0])
+@pytest.mark.parametrize("code", CODES)
+def test_no_prox_turns_what_is_not_finite_into_a_number(code, step):
+    assert math.isnan(prox(CODES[code], math.nan, step, 0.7, 3.0))
+    assert prox(CODES[code], math.inf, step, 0.7, 3.0) == math.inf
 
 
 def test_a_method_without_compiled_form_runs_in_its_pure_form():
