@@ -130,7 +130,7 @@ class Problem:
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 (hex) of X, y, loss and intercept, for keys of stored results; the regularizer has its repr."""
+        """SHA-256 (hex) of X, y, loss and intercept, for keys of stored results; the regularizer comes beside it."""
         X = self.X
         parts = [X.data, *(i.astype(np.int64) for i in (X.indices, X.indptr))] if self._matrix.sparse else [X]
         return digest(self.loss.name, str(self.intercept), str(X.shape), *parts, self.y)

@@ -31,9 +31,9 @@ def digest(*items: Any) -> str:
             total.update(f"{type(item).__name__} {len(data)};".encode())
             total.update(data)
         else:
-            array = np.ascontiguousarray(item)
+            array = np.asarray(item, order="C")
             total.update(f"{array.dtype.str} {array.shape};".encode())
-            total.update(array.view(np.uint8).reshape(-1).data if array.size else b"")
+            total.update(array.reshape(-1).view(np.uint8).data if array.size else b"")
     return total.hexdigest()
 
 

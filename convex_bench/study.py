@@ -12,7 +12,7 @@ from typing import Any
 
 from convex_bench import scheduling
 from convex_bench.blocks import Case, Finished
-from convex_bench.descriptions import SCHEMA, check_repr, describe_problem, describe_run
+from convex_bench.descriptions import SCHEMA, content, describe_problem, describe_run
 from convex_bench.environment import versions
 from convex_bench.problem import Problem
 from convex_bench.results import Results
@@ -48,7 +48,7 @@ class Study:
     ------
     ValueError, TypeError
         If an argument is of the wrong type or out of its range, a batch is larger than a problem's rows, or a method
-        has no repr that could name its results.
+        or regularizer holds a function or another object whose content could not name its results.
 
     Examples
     --------
@@ -72,14 +72,14 @@ class Study:
         _check_named("problems", self.problems, Problem)
         _check_named("methods", self.methods, Method)
         for name, problem in self.problems.items():
-            check_repr(f"problems[{name!r}].regularizer", problem.penalty)
+            content(f"problems[{name!r}].regularizer", problem.penalty)
             if self.batch_size > problem.n:
                 raise ValueError(
                     f"batch_size={self.batch_size} is larger than the {problem.n} rows of problem {name!r}: "
                     "choose at most that many"
                 )
         for name, method in self.methods.items():
-            check_repr(f"methods[{name!r}]", method)
+            content(f"methods[{name!r}]", method)
             check_label("methods name", name)
 
     def run(
@@ -163,7 +163,8 @@ class Study:
         return Case(problem, solution, methods, self.steps, self.batch_size, self.replacement)
 
     def _keys(self, problem_key: str, method: Method) -> list[str]:
-        return [key_of(self._description(problem_key, method, seed)) for seed in self.seed_list]
+        shared = self._description(problem_key, method, 0)
+        return [key_of({**shared, "seed": seed}) for seed in self.seed_list]
 
     def _description(self, problem_key: str, method: Method, seed: int) -> dict[str, Any]:
         return describe_run(problem_key, method, seed, self.steps, self.batch_size, self.replacement)
