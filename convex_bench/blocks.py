@@ -43,11 +43,12 @@ class Block(NamedTuple):
 
 
 class Finished(NamedTuple):
-    """One run as it is stored: its facts in JSON values, and the bytes of its files by name."""
+    """One run as it is stored: its facts in JSON values, the bytes of its files by name, and what was measured."""
 
     seed: int
     summary: dict[str, Any]
     files: dict[str, bytes]
+    measured: dict[str, float]
 
 
 class Done(NamedTuple):
@@ -77,7 +78,9 @@ def compute(case: Case, block: Block, threads: int, progress: Progress | None = 
             threads=threads,
             progress=progress,
         )
-    finished = [Finished(run.seed, summarize(run, case.solution), files_of(run)) for run in runs]
+    finished = [
+        Finished(run.seed, summarize(run, case.solution), files_of(run), {"seconds": run.seconds}) for run in runs
+    ]
     return Done(block, finished, time.perf_counter() - clock)
 
 

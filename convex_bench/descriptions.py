@@ -14,7 +14,7 @@ from convex_bench.storage import digest
 from manifold_id import __version__
 from manifold_id.methods.base import Method
 
-SCHEMA = 2  # raised whenever the content of stored files changes
+SCHEMA = 3  # raised whenever the content of stored files changes
 
 
 def describe_problem(problem: Problem) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import pandas as pd
 
 from convex_bench.result_tables import logrank_table, median_table, rate_table, study_tables
 from convex_bench.results import Results
-from convex_bench.storage import key_of, write_json
+from convex_bench.storage import StoredFileError, digest, key_of, read_sealed, write_sealed
 from manifold_id import __version__, plots
 from manifold_id.report import Picture, Section, Table, write
 
@@ -19,12 +19,13 @@ from manifold_id.report import Picture, Section, Table, write
 def write_report(results: Results, *, again: bool = True) -> Path:
     """Write DIR/report.html of a results folder and return its path.
 
-    Unless `again`, a page that was written from the same runs is left as it is; DIR/report.json tells.
+    Unless `again`, a page that was written from the same runs is left as it is; DIR/report.json tells, which also has
+    the page's sha256.
     """
     study = results.study
     target, stamp = results.folder / "report.html", results.folder / "report.json"
     key = key_of({"study": study, "runs": results.keys(), "version": __version__})
-    if not again and target.is_file() and stamp.is_file() and stamp.read_text(encoding="utf-8").strip() == f'"{key}"':
+    if not again and _is_current(target, stamp, key):
         return target
     tables = study_tables(results)
     summary = [
@@ -48,8 +49,15 @@ def write_report(results: Results, *, again: bool = True) -> Path:
             ]
             sections.append(Section(f"{name}: certificate, rates, tests", tables=more))
     write(target, _title(results), summary, [*sections, _repeat(results)])
-    write_json(stamp, key)
+    write_sealed(stamp, {"key": key, "page": digest(target.read_bytes())})
     return target
+
+
+def _is_current(target: Path, stamp: Path, key: str) -> bool:
+    try:
+        return bool(read_sealed(stamp) == {"key": key, "page": digest(target.read_bytes())})
+    except (StoredFileError, OSError):
+        return False
 
 
 def _title(results: Results) -> str:

@@ -3,8 +3,11 @@
 DIR/study.json               names, settings, the keys of all runs, versions, the command
 DIR/problems/KEY.*           the certified solution of each problem
 DIR/runs/KEY.json            description and summary of one run, written last: it makes the run complete
+DIR/runs/KEY.measured        what was measured and differs at every repetition: seconds
 DIR/runs/KEY.trace.npz       the change log of the iterate (KEY.prox_trace.npz: of a proximal point that differs)
 DIR/runs/KEY.curves.parquet  the checkpoints
+
+Every file is checked against its sha256 when it is read; all but KEY.measured are the same bytes at every repetition.
 """
 
 from __future__ import annotations
@@ -17,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from convex_bench.storage import Store, StoredFileError, read_json
+from convex_bench.storage import Store, read_sealed
 from convex_bench.stored_solution import load_solution
 from manifold_id.tracking import Trace
 from manifold_id.validation import unknown_name
@@ -46,7 +49,13 @@ class Results:
     study
         The content of study.json.
     missing
-        How many runs of the study are not there (yet): not done, or damaged.
+        How many runs of the study are not there (yet).
+
+    Raises
+    ------
+    StoredFileError
+        Where a file that is needed is damaged, here or in a method; it names the file. The same study, run again,
+        computes it anew.
     """
 
     def __init__(self, folder: Path, study: dict[str, Any]) -> None:
@@ -57,26 +66,20 @@ class Results:
         self._records: dict[Cell, dict[str, Any]] = {}
         self.missing = 0
         for cell, key in self.cells():
-            try:
+            if key in self._runs:
                 self._records[cell] = self._runs.load(key, thorough=False)
-            except StoredFileError:
+            else:
                 self.missing += 1
 
     @classmethod
     def load(cls, folder: str | os.PathLike[str]) -> Self:
-        """Open a results folder; raises FileNotFoundError if it holds no study, ValueError a damaged one."""
+        """Open a results folder; raises FileNotFoundError if it holds no study, StoredFileError if it is damaged."""
         path = Path(folder).expanduser()
-        try:
-            return cls(path, read_json(path / "study.json"))
-        except StoredFileError as error:
+        if not (path / "study.json").exists():
             raise FileNotFoundError(
-                f"{str(folder)!r} is no results folder: {error}; name the --out folder of a study"
-            ) from error
-        except (KeyError, TypeError, AttributeError, ValueError) as error:
-            raise ValueError(
-                f"{path / 'study.json'} is damaged ({type(error).__name__}: {error}): "
-                "give the command that made it again"
-            ) from error
+                f"{str(folder)!r} is no results folder: it has no study.json; name the --out folder of a study"
+            )
+        return cls(path, read_sealed(path / "study.json"))
 
     @property
     def problems(self) -> list[str]:
@@ -140,14 +143,20 @@ class Results:
     @cached_property
     def _curves(self) -> pd.DataFrame:
         import pandas as pd
+        import pyarrow
+        from pyarrow import parquet
 
+        if not self._records:
+            return pd.DataFrame({"step": []})
         parts = []
-        for (problem, method, seed), record in self._records.items():
-            table = pd.read_parquet(self._runs.path(record["key"], "curves.parquet"))
-            parts.append(table.assign(problem=problem, method=method, seed=seed))
-        table = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame({"step": []})
-        front = [name for name in ("problem", "method", "seed") if name in table]
-        return table[front + [name for name in table if name not in front]]
+        for record in self._records.values():
+            data = pyarrow.BufferReader(self._runs.read(record, "curves.parquet"))
+            parts.append(parquet.ParquetFile(data).read(use_threads=False))
+        table = pyarrow.concat_tables(parts, promote_options="default").to_pandas()
+        lengths = [part.num_rows for part in parts]
+        for place, name in enumerate(("problem", "method", "seed")):
+            table.insert(place, name, np.repeat([cell[place] for cell in self._records], lengths))
+        return table
 
     def traces(self, problem: str | None = None, method: str | None = None, *, prox: bool = False) -> Mapping:
         """Return a mapping (problem, method, seed) -> Trace, read from disk when an item is asked for.
@@ -161,27 +170,23 @@ class Results:
         return _Lazy(cells, lambda cell: self._trace(self._records[cell], prox))
 
     def solutions(self) -> dict[str, Any]:
-        """Return the certified Solution of each problem by name; those that are not stored (yet) are left out."""
-        found = {}
-        for name, entry in self.study["problems"].items():
-            try:
-                found[name] = load_solution(self._problems, entry["key"])
-            except StoredFileError:
-                continue
-        return found
+        """Return the certified Solution of each problem by name; those that are not stored yet are left out."""
+        return {name: load_solution(self._problems, key) for name, key, _ in self._solved()}
 
     def facts(self) -> dict[str, dict[str, Any]]:
         """Return what is stored about each problem beside its solution: rows, columns, loss, noise level ..."""
-        found = {}
+        return {name: {**given, **self._problems.load(key)["facts"]} for name, key, given in self._solved()}
+
+    def _solved(self) -> Iterator[tuple[str, str, dict[str, Any]]]:
+        """Yield (name, key, description) of the problems that have been solved: those with runs must have been."""
+        begun = {cell[0] for cell in self._records}
         for name, entry in self.study["problems"].items():
-            try:
-                found[name] = {**entry["description"], **self._problems.load(entry["key"])["facts"]}
-            except StoredFileError:
-                continue
-        return found
+            if name in begun or entry["key"] in self._problems:
+                yield name, entry["key"], entry["description"]
 
     def _trace(self, record: dict[str, Any], prox: bool) -> Trace:
         name = "prox_trace.npz" if prox and "prox_trace.npz" in record["files"] else "trace.npz"
+        self._runs.read(record, name)  # raises where it is damaged
         return Trace.load(self._runs.path(record["key"], name))
 
     def _row(self, cell: Cell, record: dict[str, Any]) -> dict[str, Any]:
@@ -199,7 +204,7 @@ class Results:
         for name in ("objective", "suboptimality", "distance", "estimator_error"):
             value = summary["last"].get(name)
             row[name] = np.nan if value is None else value
-        seconds = summary["seconds"]
+        seconds = record["measured"]["seconds"]
         speed = summary["steps"] / seconds if seconds else np.nan
         return row | {
             "steps": summary["steps"],

@@ -6,20 +6,40 @@ import contextlib
 import hashlib
 import json
 import os
+import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from manifold_id.files import PART, write_atomic, write_text
+from manifold_id.files import PART, write_atomic
+
+MEASURED = "measured"  # the name of the file of what is measured
 
 
-class StoredFileError(Exception):
-    """A stored record is missing, incomplete or not what was written: it has to be computed again."""
+class StoredFileError(ValueError):
+    """A stored file is missing, incomplete or not what was written: it has to be computed again."""
+
+    def __init__(self, path: Path, problem: object) -> None:
+        super().__init__(f"{str(path)!r} {problem}: run the same study again, which computes anew what is damaged")
+
+
+class Entry(NamedTuple):
+    """One record to store.
+
+    `record` and `files` are what is computed, the same bytes at every repetition; `measured` is what is not, such as
+    seconds. `files` has, for each name, the function that writes the file to the path it is given.
+    """
+
+    key: str
+    record: dict[str, Any]
+    files: Mapping[str, Callable[[Path], Any]]
+    measured: dict[str, Any]
 
 
 def digest(*items: Any) -> str:
@@ -42,24 +62,52 @@ def key_of(description: dict[str, Any]) -> str:
     return digest(json.dumps(description, sort_keys=True, allow_nan=False))[:32]
 
 
-def write_json(path: Path, value: Any) -> None:
-    """Write a JSON file atomically; NaN and infinity are stored as null."""
-    text = json.dumps(plain(value), indent=1, allow_nan=False) + "\n"
-    write_text(path, text)
+def sealed(value: Any) -> bytes:
+    """Return the JSON text of `value` with the sha256 of its characters; NaN and infinity are stored as null."""
+    body = json.dumps(plain(value), indent=1, allow_nan=False)
+    return f'{{"sha256": "{digest(body)}",\n"record": {body}}}\n'.encode()
 
 
-def read_json(path: Path) -> Any:
-    """Return the content of a JSON file.
+def write_sealed(path: Path, value: Any) -> None:
+    """Write a JSON file that `read_sealed` can check; it appears whole or not at all, and replaces even a folder."""
+    _write(path, partial(Path.write_bytes, data=sealed(value)))
+
+
+def read_sealed(path: Path) -> Any:
+    """Return what `write_sealed` wrote.
 
     Raises
     ------
     StoredFileError
-        If the file is missing or is not JSON.
+        If the file is missing or is not byte for byte what was written.
     """
+    data = _read(path)
+    head = len(b'{"sha256": "",\n"record": ') + 64
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise StoredFileError(f"{path} cannot be read: {error}") from error
+        value = json.loads(data[head:-2])
+        intact = data[:head] == f'{{"sha256": "{digest(data[head:-2].decode())}",\n"record": '.encode()
+    except ValueError:
+        intact = False
+    if not intact or data[-2:] != b"}\n":
+        raise StoredFileError(path, "is not what was written")
+    return value
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise StoredFileError(path, f"cannot be read ({error.strerror})") from error
+
+
+def _write(path: Path, write: Callable[[Path], Any]) -> None:
+    _clear_folder(path)
+    write_atomic(path, write, sync=False)  # what a crash of the machine cuts short is refused when it is read
+
+
+def _clear_folder(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
 
 
 def check_writable(folder: str | os.PathLike[str]) -> Path:
@@ -78,10 +126,11 @@ def check_writable(folder: str | os.PathLike[str]) -> Path:
 
 
 class Store:
-    """Records in one folder: KEY.json beside the files KEY.NAME that belong to it.
+    """Records in one folder: KEY.json and KEY.measured beside the files KEY.NAME that belong to them.
 
     The JSON file is written last and holds the sha256 of the others, so that a record exists exactly when all of
-    it is there; a record that was cut short, altered or swapped is refused when it is read.
+    it is there; a record that was cut short, altered or swapped is refused when it is read. What was measured is in
+    the file KEY.measured, with a sha256 of its own: all other files are the same at every repetition.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -89,43 +138,53 @@ class Store:
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
 
-    def save(self, key: str, record: dict[str, Any], files: dict[str, Callable[[Path], Any]]) -> None:
-        """Store `record` and, for each name, the file that its function writes to the path it is given.
+    def save(self, entries: Iterable[Entry]) -> None:
+        """Store records.
 
         Ctrl-C reaches the main thread alone, and another one writes: what has been begun is finished.
         """
         with ThreadPoolExecutor(1) as writer:
-            writer.submit(self._write, key, record, files).result()
+            writer.submit(self._save, list(entries)).result()
 
-    def _write(self, key: str, record: dict[str, Any], files: dict[str, Callable[[Path], Any]]) -> None:
-        sums = {}
-        for name, write in files.items():
-            path = self.path(key, name)
-            write_atomic(path, write)
-            data = path.read_bytes()
-            sums[name] = {"bytes": len(data), "sha256": digest(data)}
-        content = plain({**record, "files": sums})
-        write_json(self.path(key, "json"), {"sha256": key_of(content), "record": content})
+    def _save(self, entries: list[Entry]) -> None:
+        for entry in entries:
+            sums = {}
+            for name, write in entry.files.items():
+                path = self.path(entry.key, name)
+                _write(path, write)
+                data = path.read_bytes()
+                sums[name] = {"bytes": len(data), "sha256": digest(data)}
+            write_sealed(self.path(entry.key, MEASURED), {"key": entry.key, **entry.measured})
+            write_sealed(self.path(entry.key, "json"), {**entry.record, "key": entry.key, "files": sums})
+
+    def __contains__(self, key: str) -> bool:
+        """Whether there is a record of `key`, intact or not."""
+        return self.path(key, "json").exists()
 
     def load(self, key: str, *, thorough: bool = True) -> dict[str, Any]:
-        """Return the record of `key`; raises StoredFileError unless it and its files are exactly what was saved.
+        """Return the record of `key` with what was `measured`; raises StoredFileError unless all is as it was saved.
 
-        Unless `thorough`, only the sizes of the other files are compared, not their content.
+        Unless `thorough`, only the sizes of the other files are compared, not their content: `read` does that.
         """
-        stored = read_json(self.path(key, "json"))
-        content = stored.get("record") if isinstance(stored, dict) else None
-        if not isinstance(content, dict) or stored.get("sha256") != key_of(content):
-            raise StoredFileError(f"{self.path(key, 'json')} is not what was written")
-        for name, expected in content["files"].items():
+        record, measured = (read_sealed(self.path(key, name)) for name in ("json", MEASURED))
+        for name, part in (("json", record), (MEASURED, measured)):
+            if part.get("key") != key:
+                raise StoredFileError(self.path(key, name), "belongs to another result")
+        for name, expected in record["files"].items():
             path = self.path(key, name)
-            try:
-                same = path.stat().st_size == expected["bytes"]
-                same = same and (not thorough or digest(path.read_bytes()) == expected["sha256"])
-            except OSError as error:
-                raise StoredFileError(f"{path} cannot be read: {error}") from error
-            if not same:
-                raise StoredFileError(f"{path} is not what was written")
-        return content
+            if thorough:
+                self.read(record, name)
+            elif not path.is_file() or path.stat().st_size != expected["bytes"]:
+                raise StoredFileError(path, "is missing or not what was written")
+        return {**record, "measured": measured}
+
+    def read(self, record: dict[str, Any], name: str) -> bytes:
+        """Return the content of a file of a record; raises StoredFileError unless it is what was saved."""
+        path = self.path(record["key"], name)
+        data = _read(path)
+        if digest(data) != record["files"][name]["sha256"]:
+            raise StoredFileError(path, "is not what was written")
+        return data
 
     def path(self, key: str, name: str) -> Path:
         """Return the path of one file of a record."""
@@ -133,9 +192,11 @@ class Store:
 
     def remove(self, keys: Iterable[str]) -> None:
         """Delete records, the JSON file (which makes a record exist) first."""
-        for key in keys:
-            for path in sorted(self.folder.glob(f"{key}.*"), key=lambda p: p.suffix != ".json"):
-                path.unlink(missing_ok=True)
+        chosen = set(keys)
+        paths = [path for path in self.folder.iterdir() if path.name.split(".")[0] in chosen]
+        for path in sorted(paths, key=lambda path: path.suffix != ".json"):
+            _clear_folder(path)
+            path.unlink(missing_ok=True)
 
     def tidy(self, older_than: float = 3600.0) -> None:
         """Delete unfinished files that a killed process left more than `older_than` seconds ago."""

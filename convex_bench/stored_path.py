@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 from typing import Any
 
@@ -10,7 +11,7 @@ import numpy as np
 from convex_bench.descriptions import describe_problem
 from convex_bench.path import RegularizationPath, check_path, check_ratios, collect, path_row, walk
 from convex_bench.problem import Problem
-from convex_bench.storage import Store, StoredFileError, check_writable, key_of
+from convex_bench.storage import Entry, Store, StoredFileError, check_writable, key_of
 from manifold_id.progress import Bar
 
 Array = np.ndarray
@@ -88,21 +89,20 @@ def _save(store: Store, key: str, row: dict[str, Any]) -> None:
     w = row["coefficients"]
     places = np.flatnonzero(w)
     arrays = {"places": places, "values": w.reshape(-1)[places]}
-    numbers = {name: value for name, value in row.items() if name not in ("coefficients", "status")}
+    numbers = {name: value for name, value in row.items() if name not in ("coefficients", "status", "seconds")}
     arrays["numbers"] = np.array(list(numbers.values()), dtype=np.float64)
-    store.save(
-        key,
-        {"status": row["status"], "numbers": list(numbers)},
-        {ARRAYS: lambda path: np.savez_compressed(path, allow_pickle=False, **arrays)},
-    )
+    record = {"status": row["status"], "numbers": list(numbers)}
+    files = {ARRAYS: lambda path: np.savez_compressed(path, allow_pickle=False, **arrays)}
+    store.save([Entry(key, record, files, {"seconds": row["seconds"]})])
 
 
 def _load(store: Store, key: str, problem: Problem) -> dict[str, Any]:
     """Return the stored row; raises StoredFileError where there is none or it is damaged."""
-    record = store.load(key)
-    with np.load(store.path(key, ARRAYS), allow_pickle=False) as stored:
+    record = store.load(key, thorough=False)
+    with np.load(io.BytesIO(store.read(record, ARRAYS)), allow_pickle=False) as stored:
         w = np.zeros(problem.shape)
         w.reshape(-1)[stored["places"]] = stored["values"]
         row: dict[str, Any] = dict(zip(record["numbers"], stored["numbers"].tolist(), strict=True))
     counts = {name: int(row[name]) for name in ("active", "iterations")}
-    return {**row, **counts, "status": record["status"], "coefficients": w}
+    texts = {"status": record["status"], "seconds": record["measured"]["seconds"]}
+    return {**row, **counts, **texts, "coefficients": w}

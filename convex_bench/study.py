@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -16,7 +16,7 @@ from convex_bench.descriptions import SCHEMA, content, describe_problem, describ
 from convex_bench.environment import versions
 from convex_bench.problem import Problem
 from convex_bench.results import Results
-from convex_bench.storage import Store, StoredFileError, check_writable, key_of, write_json
+from convex_bench.storage import Entry, Store, StoredFileError, check_writable, key_of, write_sealed
 from convex_bench.stored_solution import load_solution, solve_and_save
 from manifold_id.formula import check_label
 from manifold_id.methods.base import Method
@@ -133,7 +133,7 @@ class Study:
             part.tidy()
             if force:
                 part.remove({*problem_keys.values(), *(k for r in runs.values() for keys in r.values() for k in keys)})
-        write_json(folder / "study.json", self._record(problem_keys, runs, command))
+        write_sealed(folder / "study.json", self._record(problem_keys, runs, command))
         cells = [(name, method) for name in self.problems for method in self.methods]
         keys = {cell: dict(zip(self.seed_list, runs[cell[0]][cell[1]], strict=True)) for cell in cells}
         todo = {cell: [seed for seed, key in keys[cell].items() if not _stored(store, key)] for cell in cells}
@@ -147,11 +147,11 @@ class Study:
                     cases[name] = self._case(problem, _solution(solutions, problem_keys[name], name, problem))
                 for block, finished, _ in compute(cases, todo, bar.advance):
                     bar.label(f"{block.problem}: {block.method}")
-                    for run in finished:
-                        key = keys[block.problem, block.method][run.seed]
-                        self._save(store, key, problem_keys[block.problem], self.methods[block.method], run)
-                        done += 1
+                    own = keys[block.problem, block.method]
+                    shared = self._description(problem_keys[block.problem], self.methods[block.method], 0)
+                    store.save(_entry(own[run.seed], shared, run) for run in finished)
         except KeyboardInterrupt:
+            done = sum(key in store for own in keys.values() for key in own.values())
             raise KeyboardInterrupt(
                 f"stopped: {done} of {total} runs are stored in {str(folder)!r}; the same command goes on from there"
             ) from None
@@ -168,17 +168,6 @@ class Study:
 
     def _description(self, problem_key: str, method: Method, seed: int) -> dict[str, Any]:
         return describe_run(problem_key, method, seed, self.steps, self.batch_size, self.replacement)
-
-    def _save(self, store: Store, key: str, problem_key: str, method: Method, run: Finished) -> None:
-        record = {
-            "key": key,
-            "description": self._description(problem_key, method, run.seed),
-            "summary": run.summary,
-        }
-        files: dict[str, Callable[[Path], Any]] = {
-            name: partial(Path.write_bytes, data=content) for name, content in run.files.items()
-        }
-        store.save(key, record, files)
 
     def _record(self, problem_keys: dict[str, str], runs: dict[str, Any], command: str | None) -> dict[str, Any]:
         """Return the content of study.json."""
@@ -240,6 +229,13 @@ def _check_named(name: str, value: Any, kind: type) -> None:
         if not isinstance(item, kind):
             hint = ": make an instance of it" if isinstance(item, type) else ""
             raise TypeError(f"{name}[{key!r}]={item!r} must be a {kind.__name__}{hint}")
+
+
+def _entry(key: str, description: dict[str, Any], run: Finished) -> Entry:
+    """Return a run as it is stored; `description` is that of a run of the same method with any seed."""
+    record = {"description": {**description, "seed": run.seed}, "summary": run.summary}
+    files = {name: partial(Path.write_bytes, data=content) for name, content in run.files.items()}
+    return Entry(key, record, files, run.measured)
 
 
 def _stored(store: Store, key: str) -> bool:

@@ -11,7 +11,7 @@ from manifold_id.tracking import Trace
 
 
 def summarize(run: Run, solution: Any) -> dict[str, Any]:
-    """Return the facts of a run as JSON values; `solution` is the certified Solution that it is compared with."""
+    """Return what is computed of a run, as JSON values; `solution` is the certified one that it is compared with."""
     codes = np.asarray(solution.codes).reshape(-1)
     iterate = structure_facts(run.trace, codes)
     return {
@@ -20,7 +20,6 @@ def summarize(run: Run, solution: Any) -> dict[str, Any]:
         "iterate": iterate,
         "prox": iterate if run.prox_trace is run.trace else structure_facts(run.prox_trace, codes),
         "last": {name: float(values[-1]) for name, values in run.curves.items()},
-        "seconds": run.seconds,
         "compiled": run.compiled,
     }
 

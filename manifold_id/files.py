@@ -14,18 +14,20 @@ _UMASK = os.umask(0o022)
 os.umask(_UMASK)
 
 
-def write_atomic(path: str | os.PathLike[str], write: Callable[[Path], Any]) -> Path:
+def write_atomic(path: str | os.PathLike[str], write: Callable[[Path], Any], *, sync: bool = True) -> Path:
     """Call `write` with a temporary name beside `path`, then rename: `path` is at every moment old, absent or whole.
 
-    Returns the path. What `write` raises is passed on, and no file is left behind.
+    Without `sync` a crash of the machine (not of the process) may leave a file that is not whole: for files that are
+    checked when they are read. Returns the path. What `write` raises is passed on, and no file is left behind.
     """
     target = Path(path)
     part = target.with_name(f"{PART}{secrets.token_hex(8)}{target.suffix}")
     try:
         write(part)
         part.chmod(0o666 & ~_UMASK)  # a writer that makes a temporary file of its own leaves it private
-        with open(part, "rb") as stream:
-            os.fsync(stream.fileno())
+        if sync:
+            with open(part, "rb") as stream:
+                os.fsync(stream.fileno())
         os.replace(part, target)
     except OSError as error:  # of a full disk for instance, which does not say where
         if error.filename is not None and str(error.filename) != str(part):

@@ -41,15 +41,11 @@ def make_study(path, **changes):
 
 
 def stored(folder):
-    """The content of all files of runs; of the JSON files what does not depend on the clock."""
-    found = {}
-    for path in sorted((folder / "runs").iterdir()):
-        found[path.name] = path.read_bytes()
-        if path.suffix == ".json":
-            record = json.loads(found[path.name])["record"]
-            assert record["summary"].pop("seconds") > 0
-            found[path.name] = record
-    return found
+    """The bytes of all files of a study but those of what is measured."""
+    for path in (folder / "runs").glob("*.measured"):
+        assert json.loads(path.read_bytes())["record"]["seconds"] > 0
+    files = [path for path in sorted(folder.rglob("*")) if path.is_file() and path.suffix != ".measured"]
+    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
 
 
 @pytest.fixture(scope="module")

@@ -5,13 +5,14 @@ import pytest
 
 from convex_bench.storage import (
     PART,
+    Entry,
     Store,
     StoredFileError,
     check_writable,
     digest,
     key_of,
-    read_json,
-    write_json,
+    read_sealed,
+    write_sealed,
 )
 from manifold_id.files import write_atomic
 
@@ -42,7 +43,7 @@ def test_digest_does_not_confuse_how_items_are_cut():
 
 def test_failed_write_keeps_the_old_file_and_leaves_nothing_else(tmp_path):
     path = tmp_path / "x.json"
-    write_json(path, {"a": 1})
+    write_sealed(path, {"a": 1})
 
     def broken(part):
         part.write_text("half of")
@@ -50,19 +51,20 @@ def test_failed_write_keeps_the_old_file_and_leaves_nothing_else(tmp_path):
 
     with pytest.raises(RuntimeError, match="killed"):
         write_atomic(path, broken)
-    assert read_json(path) == {"a": 1}
+    assert read_sealed(path) == {"a": 1}
     assert [p.name for p in tmp_path.iterdir()] == ["x.json"]
 
 
 def test_json_has_no_nan(tmp_path):
-    write_json(tmp_path / "x.json", {"a": [np.float64("nan"), np.int64(3), np.inf], "b": np.arange(2)})
-    assert read_json(tmp_path / "x.json") == {"a": [None, 3, None], "b": [0, 1]}
+    write_sealed(tmp_path / "x.json", {"a": [np.float64("nan"), np.int64(3), np.inf], "b": np.arange(2)})
+    assert read_sealed(tmp_path / "x.json") == {"a": [None, 3, None], "b": [0, 1]}
 
 
 def test_record_round_trip(tmp_path):
     store = Store(tmp_path)
-    store.save("k", {"summary": {"x": 1.5}}, {"trace.npz": _text("abc")})
+    store.save([Entry("k", {"summary": {"x": 1.5}}, {"trace.npz": _text("abc")}, {"seconds": 0.5})])
     assert store.load("k")["summary"] == {"x": 1.5}
+    assert store.load("k")["measured"]["seconds"] == 0.5
     assert store.path("k", "trace.npz").read_text() == "abc"
 
 
@@ -77,12 +79,14 @@ def test_record_round_trip(tmp_path):
         lambda store: store.path("k", "json").write_text("[1]"),
         lambda store: store.path("k", "json").write_text(store.path("k", "json").read_text().replace("1.5", "1.6")),
         lambda store: store.path("k", "json").unlink(),
+        lambda store: store.path("k", "measured").unlink(),
+        lambda store: store.path("k", "measured").write_text(store.path("k", "measured").read_text().replace("5", "6")),
         lambda store: store.remove(["k"]),
     ],
 )
 def test_every_damage_is_detected(tmp_path, damage):
     store = Store(tmp_path)
-    store.save("k", {"summary": {"x": 1.5}}, {"trace.npz": _text("abc")})
+    store.save([Entry("k", {"summary": {"x": 1.5}}, {"trace.npz": _text("abc")}, {"seconds": 0.5})])
     damage(store)
     with pytest.raises(StoredFileError):
         store.load("k")
@@ -90,7 +94,7 @@ def test_every_damage_is_detected(tmp_path, damage):
 
 def test_light_load_sees_a_missing_or_short_file_only(tmp_path):
     store = Store(tmp_path)
-    store.save("k", {}, {"trace.npz": _text("abc")})
+    store.save([Entry("k", {}, {"trace.npz": _text("abc")}, {"seconds": 0.5})])
     store.path("k", "trace.npz").write_text("abd")
     store.load("k", thorough=False)
     store.path("k", "trace.npz").write_text("ab")
@@ -105,7 +109,7 @@ def test_record_exists_only_when_its_last_file_is_there(tmp_path):
         raise RuntimeError("killed")
 
     with pytest.raises(RuntimeError):
-        store.save("k", {}, {"trace.npz": _text("abc"), "curves.parquet": broken})
+        store.save([Entry("k", {}, {"trace.npz": _text("abc"), "curves.parquet": broken}, {"seconds": 0.5})])
     with pytest.raises(StoredFileError):
         store.load("k")
 

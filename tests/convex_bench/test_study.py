@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import pytest
 
 from convex_bench import Problem, Results, Study, blocks, solve
 from convex_bench.report import write_report
+from convex_bench.storage import StoredFileError
 from manifold_id.methods import RDA, RMDA, Method, ProxSGD, State
 from manifold_id.regularizers import L1, GroupLasso
 
@@ -314,6 +316,80 @@ def test_damaged_files_are_computed_again(tmp_path, calls, suffix, damage):
     calls.clear()
     pd.testing.assert_frame_equal(before, facts(run(make_study(), tmp_path, jobs=3)), check_exact=True)
     assert calls == [("RMDA", [1])]
+
+
+def computed(folder):
+    """The bytes of all files but those of what is measured."""
+    files = [path for path in sorted(folder.rglob("*")) if path.is_file() and path.suffix != ".measured"]
+    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
+
+
+def read_all(folder):
+    results = Results.load(folder)
+    frame, curves = results.frame(), results.curves(structure=True)
+    for prox in (False, True):
+        dict(results.traces(prox=prox))
+    solutions, found = results.solutions(), results.facts()
+    assert results.missing == 0
+    return frame, curves, solutions, found
+
+
+def test_two_runs_are_the_same_bytes_but_for_what_is_measured(tmp_path):
+    study = make_study(methods=METHODS | {"averaged": RMDA(lr=0.05, momentum=0.5)}, steps=100)
+    folders = [tmp_path / name for name in ("one", "two", "processes")]
+    for folder, where in zip(folders, ({"jobs": 1}, {"jobs": 2}, {"processes": 2}), strict=True):
+        run(study, folder, **where)
+    first = computed(folders[0])
+    assert {name.split(".", 1)[1] for name in first} >= {"json", "trace.npz", "curves.parquet", "solution.npz"}
+    assert first == computed(folders[1]) == computed(folders[2])
+    assert len(list(folders[0].rglob("*.measured"))) == 9 + 1
+
+
+@pytest.mark.parametrize("damage", ["bits", "folder", "empty"])
+def test_no_damaged_file_is_read_and_a_rerun_mends_it(tmp_path, damage):
+    study = make_study(methods={"averaged": RMDA(lr=0.05, momentum=0.5)}, seeds=2, steps=60)
+    run(study, tmp_path)
+    whole, rng = computed(tmp_path), np.random.default_rng(0)
+    paths = [path for path in sorted(tmp_path.rglob("*")) if path.is_file()]
+    assert len(paths) == 1 + 3 + 2 * 5
+    for path in paths:
+        content = path.read_bytes()
+        for _ in range(6 if damage == "bits" else 1):
+            if damage == "bits":
+                bit = int(rng.integers(8 * len(content)))
+                place = bit // 8
+                changed = bytes([content[place] ^ 1 << bit % 8])
+                path.write_bytes(content[:place] + changed + content[place + 1 :])
+            elif damage == "empty":
+                path.write_bytes(b"")
+            else:
+                path.unlink()
+                path.mkdir()
+                (path / "inside").write_text("")
+            with pytest.raises(StoredFileError, match=f"{re.escape(str(path))}' .*: run the same study again"):
+                read_all(tmp_path)
+        run(study, tmp_path)
+        assert computed(tmp_path) == whole
+        read_all(tmp_path)
+
+
+def test_a_deleted_solution_is_named_and_solved_again(tmp_path):
+    results = run(make_study(seeds=1, steps=60), tmp_path)
+    whole = computed(tmp_path)
+    for path in sorted((tmp_path / "problems").iterdir()):
+        path.unlink()
+        with pytest.raises(StoredFileError, match=re.escape(path.name)):
+            write_report(results)
+        run(make_study(seeds=1, steps=60), tmp_path)
+        assert computed(tmp_path) == whole
+
+
+def test_a_damaged_page_is_written_again(tmp_path):
+    results = run(make_study(seeds=1, steps=60), tmp_path)
+    page = write_report(results).read_bytes()
+    for path in (tmp_path / "report.html", tmp_path / "report.json"):
+        path.write_bytes(path.read_bytes()[:-20])
+        assert len(write_report(results, again=False).read_bytes()) == len(page)
 
 
 def test_damaged_solution_is_computed_again(tmp_path, calls):
