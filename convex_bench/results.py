@@ -122,23 +122,24 @@ class Results:
         """Return the checkpoints of all runs, one row each: problem, method, seed, step, objective, ...
 
         `structure` adds what the change logs of the iterate say there: the number of active atoms, and precision and
-        recall of their set against the certified one; runs of problems without a stored solution are left out.
+        recall of their set against the certified one.
         """
-        import pandas as pd
-
         if not structure:
             return self._curves.copy()
-        solutions, logs, parts = self.solutions(), self.traces(), []
-        cells = self._curves.groupby(["problem", "method", "seed"], sort=False) if self._records else ()
-        for cell, part in cells:
-            if cell[0] in solutions:
-                steps = part["step"].to_numpy(dtype=np.int64)
-                trace, codes = logs[cell], np.asarray(solutions[cell[0]].codes).reshape(-1)
-                precision, recall = trace.precision_recall(codes, steps)
-                parts.append(part.assign(active=trace.active_count(steps), precision=precision, recall=recall))
-        if not parts:
+        if not self._records:
             return self._curves.assign(active=[], precision=[], recall=[])
-        return pd.concat(parts, ignore_index=True)
+        codes = {name: np.asarray(solution.codes).reshape(-1) for name, solution in self.solutions().items()}
+        logs, table = self.traces(), self._curves
+        counts, precisions, recalls = [], [], []
+        for cell, part in table.groupby(["problem", "method", "seed"], sort=False)["step"]:  # in the order of the rows
+            steps = part.to_numpy(dtype=np.int64)
+            log = logs[cell]
+            precision, recall = log.precision_recall(codes[cell[0]], steps)
+            counts.append(log.active_count(steps))
+            precisions.append(precision)
+            recalls.append(recall)
+        columns = {"active": counts, "precision": precisions, "recall": recalls}
+        return table.assign(**{name: np.concatenate(parts) for name, parts in columns.items()})
 
     @cached_property
     def _curves(self) -> pd.DataFrame:
