@@ -76,7 +76,7 @@ def test_processes_give_the_same_bytes_though_one_is_killed(alone, path, tmp_pat
 def test_dask_gives_the_same_bytes_though_a_worker_is_killed(alone, path, tmp_path):
     distributed = pytest.importorskip("distributed")
     path.unlink(missing_ok=True)
-    options = {"processes": True, "threads_per_worker": 1, "dashboard_address": None}
+    options = {"processes": True, "threads_per_worker": 1, "dashboard_address": "127.0.0.1:0"}
     with distributed.LocalCluster(n_workers=2, **options) as cluster, killed(path) as found:
         results = make_study(path).run(tmp_path, scheduler=cluster.scheduler_address, progress=False)
     assert found and found[0] != os.getpid()
@@ -124,7 +124,7 @@ def test_ctrl_c_keeps_what_is_complete_and_ends_what_runs(where, tmp_path):
         stop(2)
     else:
         distributed = pytest.importorskip("distributed")
-        options = {"processes": False, "protocol": "tcp", "dashboard_address": None}
+        options = {"processes": False, "protocol": "tcp", "dashboard_address": "127.0.0.1:0"}
         with distributed.LocalCluster(n_workers=1, threads_per_worker=2, **options) as cluster:
             stop(cluster.scheduler_address)
             with distributed.Client(cluster, set_as_default=False) as client:
@@ -228,7 +228,7 @@ def test_scheduler_that_does_not_answer(tmp_path, monkeypatch):
 def test_scheduler_without_workers(tmp_path, monkeypatch):
     distributed = pytest.importorskip("distributed")
     monkeypatch.setattr(scheduling, "CONNECT", 1.0)
-    options = {"processes": False, "protocol": "tcp", "dashboard_address": None}
+    options = {"processes": False, "protocol": "tcp", "dashboard_address": "127.0.0.1:0"}
     cluster = distributed.LocalCluster(n_workers=0, **options)
     with cluster, pytest.raises(ConnectionError, match="has no worker"):
         make_study("").run(tmp_path / "out", scheduler=cluster.scheduler_address)
