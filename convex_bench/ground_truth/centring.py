@@ -9,12 +9,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from scipy import sparse
 
 from convex_bench.ground_truth.doubled import two_product, two_sum
 from convex_bench.ground_truth.form import Form
 from convex_bench.problem import Problem
 
 Array = np.ndarray
+SMALL = 2**22  # entries up to which sparse rows are centred, which makes them dense
 FAR = 100.0  # standard deviations between zero and the mean of a column that is centred
 
 
@@ -56,10 +58,14 @@ class Centred:
 
 
 def centred(problem: Problem, form: Form) -> Centred | None:
-    """Return the centred problem where a dense column is far from its mean and the intercept is free, else None."""
-    if not problem.intercept or not isinstance(problem.X, np.ndarray) or form.nonnegative:
+    """Return the centred problem where a column is far from its mean and the intercept is free, else None."""
+    if not problem.intercept or form.nonnegative:
         return None
     X = problem.X
+    if sparse.issparse(X):
+        if problem.n * problem.n_features > SMALL:
+            return None
+        X = X.toarray()
     mean = X.mean(axis=0, dtype=np.float64)
     far = np.abs(mean) > FAR * X.std(axis=0, dtype=np.float64)
     far &= mean != 0

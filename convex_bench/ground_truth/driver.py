@@ -323,7 +323,7 @@ def judged_certificate(problem: Problem, form: Form, judged: Judged, tol: float)
     rows = len(plain.codes) - (problem.n_features * problem.n_outputs if inner.atoms == "entries" else len(inner.lam))
     groups = len(form.lam) - int(problem.intercept) * problem.n_outputs
     residual, scales = judged.residual[:groups], judged.scale[:groups]
-    if inner.atoms == "entries" and len(inner.lam) != problem.n_features * problem.n_outputs:
+    if inner.atoms == "entries":
         residual, scales = residual[inner.labels], scales[inner.labels]  # a bound of the entries' own
     if rows:
         residual = np.append(residual, judged.residual[groups:].max())

@@ -77,7 +77,8 @@ def prove(smooth: Smooth, form: Form, judged: Judged) -> Proof:
     entries[form.members] = np.where(form.of(active), holds[form.members] & form.of(on), form.of(off))
     if not entries.all():  # z* is only the minimizer on S: nothing is proved of F's own by the ball
         return _by_gap(smooth, form, judged, q)
-    return Proof(float(radii.max()), on | off, entries)
+    radius = r * float(inverse.max(initial=0.0)) + float(np.linalg.norm(judged.low))
+    return Proof(radius, on | off, entries)
 
 
 def _reach(form: Form, v: Array, error: Array) -> Array:

@@ -20,7 +20,7 @@ from convex_bench.problem import Problem
 
 Array = np.ndarray
 ROUNDS = 6
-DECIDED = 1e-3  # off groups that are this far inside by the plain bound need no more digits
+DECIDED, EXACT = 1e-3, 1e-9  # off groups this far inside, with a margin known this well, need no more digits
 ENOUGH = 0.3  # of the tolerance: corrections stop here
 SAFE = 1.0 + 1e-6
 
@@ -83,7 +83,7 @@ def judge(smooth: Smooth, form: Form, at: Iterate, low: Array | None = None) -> 
     active = form.active(at.w)
     if form.nonnegative:
         reach = np.maximum(-v + error, 0.0)
-    decided = ~active & (form.norms(reach) <= (1.0 - DECIDED) * form.lam)
+    decided = ~active & (form.norms(reach) <= (1.0 - DECIDED) * form.lam) & (form.norms(error) <= EXACT * form.lam)
     coords = np.sort(form.members[~np.repeat(decided, np.diff(form.start))])
     gradient, free, terms = at.gradient.copy(), np.zeros_like(at.w), np.zeros_like(at.w)
     if coords.size:

@@ -1,0 +1,70 @@
+"""python -m convex_bench.audit [--count 10000] [--seed S] [--processes 2] [--out FILE.csv]."""
+
+from __future__ import annotations
+
+import sys
+import time
+import warnings
+from collections.abc import Iterable
+from concurrent.futures import ProcessPoolExecutor
+from itertools import islice
+from pathlib import Path
+
+import click
+import pandas as pd
+
+from convex_bench.audit.draw import draw
+from convex_bench.audit.judge import judge
+from convex_bench.ground_truth import solve
+
+CHUNK = 25
+
+
+def audit(seed: int) -> dict[str, object]:
+    """Return one row: the kind of problem, the status, the false claims joined by "; ", the reason of a failure."""
+    case = draw(seed)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        solution = solve(case.problem)
+    warned = any("the solution is zero" in str(warning.message) for warning in caught)
+    false = judge(case, solution, warned)
+    return {"seed": seed, **case.kind, "status": solution.status, "false": "; ".join(false), "reason": solution.reason}
+
+
+def table(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return counts by kind of problem: drawn, by status, false claims."""
+    parts = []
+    for axis in ("loss", "penalty", "scaling", "shape", "storage"):
+        counts = pd.crosstab(rows[axis], rows["status"])
+        counts["drawn"], counts["false claims"] = counts.sum(axis=1), (rows["false"] != "").groupby(rows[axis]).sum()
+        counts.insert(0, "kind", [f"{axis}: {name}" for name in counts.index])
+        parts.append(counts)
+    columns = ["kind", "drawn", "certified", "degenerate", "unattained", "failed", "false claims"]
+    return pd.concat(parts).reindex(columns=columns).fillna(0).reset_index(drop=True)
+
+
+@click.command()
+@click.option("--count", type=click.IntRange(1, 10_000_000), default=10_000, show_default=True)
+@click.option("--seed", type=click.IntRange(0, 2**40), default=0, show_default=True, help="of the first problem")
+@click.option("--processes", type=click.IntRange(1, 256), default=2, show_default=True)
+@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="a CSV file of the counts")
+def main(count: int, seed: int, processes: int, out: Path | None) -> None:
+    """Solve COUNT random problems and check every claim; exits with 1 on a false one."""
+    began, rows = time.perf_counter(), []
+    with ProcessPoolExecutor(processes) as pool:
+        results: Iterable[dict[str, object]] = pool.map(audit, range(seed, seed + count), chunksize=CHUNK)
+        for row in islice(results, count):
+            rows.append(row)
+            if row["false"]:
+                click.echo(f"seed {row['seed']}: {row['false']}  ({row['loss']}, {row['penalty']}, {row['scaling']})")
+            if len(rows) % 500 == 0:
+                click.echo(f"{len(rows)} of {count}, {time.perf_counter() - began:.0f} s", err=True)
+    counts = table(pd.DataFrame(rows))
+    click.echo(counts.to_string(index=False, float_format="%.0f"))
+    if out is not None:
+        counts.astype({name: int for name in counts.columns[1:]}).to_csv(out, index=False)
+    sys.exit(int(any(row["false"] for row in rows)))
+
+
+if __name__ == "__main__":
+    main()

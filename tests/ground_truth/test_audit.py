@@ -1,0 +1,73 @@
+"""The audit passes on the solver and finds each sort of false claim; a small run of it."""
+
+import copy
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from convex_bench import solve
+from convex_bench.audit import __main__ as audit
+from convex_bench.audit import draw, judge
+
+
+def test_a_small_run_finds_no_false_claim(tmp_path):
+    result = CliRunner().invoke(
+        audit.main, ["--count", "120", "--seed", "50000", "--processes", "1", "--out", str(tmp_path / "counts.csv")]
+    )
+    assert result.exit_code == 0, result.output
+    assert (tmp_path / "counts.csv").read_text().count("\n") > 20
+
+
+def find(**wanted):
+    """The first problem of this kind whose solution is certified, with the solution."""
+    for seed in range(1000):
+        case = draw(seed)
+        if all(case.kind[name] == value for name, value in wanted.items()):
+            solution = solve(case.problem)
+            if solution.status == "certified" and 0 < solution.active < len(solution.codes):
+                return case, solution
+    raise AssertionError("no such problem")
+
+
+def changed(solution, **fields):
+    other = copy.copy(solution)
+    for name, value in fields.items():
+        object.__setattr__(other, name, value)
+    return other
+
+
+@pytest.mark.parametrize("loss", ["squared", "logistic", "multinomial"])
+def test_every_false_claim_is_found(loss):
+    case, solution = find(loss=loss, penalty="l1", scaling="plain", shape="plain", storage="dense")
+    assert judge(case, solution) == []
+    on = np.flatnonzero(solution.w.ravel())[0]
+    moved, codes, dropped = solution.w.copy(), solution.codes.copy(), solution.w.copy()
+    moved.ravel()[on] *= 1 + 1e-9
+    dropped.ravel()[on] = 0.0
+    codes[np.flatnonzero(codes == 0)[0]] = 1
+    margin = solution.margin * 1.001
+    for sort, other in {
+        "residual": changed(solution, w=moved),
+        "codes": changed(solution, codes=codes),
+        "margin": changed(solution, margin=margin),
+        "value": changed(solution, value=solution.value * (1 + 1e-6)),
+        "radius": changed(solution, w=moved, radius=1e-12),
+        "proved": changed(solution, w=dropped),
+        "low": changed(solution, low=1e-9 * solution.w),
+        "existence": changed(solution, status="unattained", direction=np.ones_like(solution.w)),
+    }.items():
+        assert any(claim.startswith(sort) for claim in judge(case, other)), sort
+    assert any(claim.startswith("warning") for claim in judge(case, solution, warned=True))
+
+
+def test_a_certificate_without_a_minimizer_is_found():
+    for seed in range(3000):
+        case = draw(seed)
+        if case.unattained:
+            solution = solve(case.problem)
+            assert solution.status == "unattained" and judge(case, solution) == []
+            other = changed(solution, status="certified")
+            assert any(claim.startswith("existence") for claim in judge(case, other))
+            return
+    raise AssertionError("no separable problem was drawn")
