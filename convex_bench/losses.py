@@ -96,6 +96,10 @@ class Loss(ABC):
         """Return d2l/dm2: (..., n) for a scalar loss, (..., n, K, K) for the multinomial one."""
 
     @abstractmethod
+    def root(self, margins: Array, d: Array) -> tuple[Array, Array]:
+        """Return (B, t), (n, K, K) and (n, K): B^T B is the curvature of each row and B^T t = d, its derivative."""
+
+    @abstractmethod
     def conjugate(self, u: Array, y: Array) -> Array:
         """Return l*(u) = sup_m <u, m> - l(m), (..., n); +inf outside its domain. `u` has the shape of margins."""
 
@@ -134,6 +138,11 @@ class Logistic(Loss):
         """Return s (1 - s), s = 1 / (1 + exp(-m)), without cancellation."""
         return expit(margins) * expit(-margins)
 
+    def root(self, margins: Array, d: Array) -> tuple[Array, Array]:
+        """Return (sqrt(s (1 - s)), d over it), (n, 1, 1) and (n, 1)."""
+        root = np.sqrt(np.maximum(self.curvature(margins, d), np.finfo(float).tiny))
+        return root[:, None, None], d / root[:, None]
+
     def conjugate(self, u: Array, y: Array) -> Array:
         """Return v log v + (1 - v) log(1 - v) with v = -y u in [0, 1]."""
         v = -y * u
@@ -169,6 +178,10 @@ class Squared(Loss):
     def curvature(self, margins: Array, y: Array) -> Array:
         """Return 1."""
         return np.ones_like(margins)
+
+    def root(self, margins: Array, d: Array) -> tuple[Array, Array]:
+        """Return (1, d), (n, 1, 1) and (n, 1)."""
+        return np.ones((len(margins), 1, 1)), d
 
     def conjugate(self, u: Array, y: Array) -> Array:
         """Return u^2 / 2 + u y."""
@@ -220,6 +233,12 @@ class Multinomial(Loss):
         """Return diag(p) - p p^T with p = softmax(m); its rows sum to zero."""
         p = softmax(margins, axis=-1)
         return p[..., :, None] * (np.eye(p.shape[-1]) - p[..., None, :])
+
+    def root(self, margins: Array, d: Array) -> tuple[Array, Array]:
+        """Return (B, d p^-1/2), (n, K, K) and (n, K), B = diag(p)^1/2 - p^1/2 p^T; d sums to zero."""
+        p = np.maximum(softmax(margins, axis=-1), np.finfo(float).tiny)
+        half = np.sqrt(p)
+        return half[:, :, None] * (np.eye(p.shape[-1]) - p[:, None, :]), d / half
 
     def conjugate(self, u: Array, y: Array) -> Array:
         """Return sum_k p_k log p_k with p = u + e_y in the simplex (its sum is tested up to 1e-12)."""

@@ -305,7 +305,15 @@ class Problem:
         return w.reshape(self.shape)
 
     def _fit(self, w: Array, free: Array, ridge: Array) -> None:
-        """Move the flat w on `free` to the least f + ridge |w|^2 / 2, in place, by damped Newton steps."""
+        """Move the flat w on `free` to the least f + ridge |w|^2 / 2, in place, by damped Newton steps.
+
+        A step is a least-squares problem on the rows times a root B of the loss's curvature, which keeps the condition
+        of the columns: with p = softmax(m), diag(p) - p p^T = B^T B for B = diag(p)^1/2 - p^1/2 p^T.
+        """
+        features, k = np.divmod(free, self.n_outputs)
+        A = self.design[:, features]
+        A = (A.toarray() if self._matrix.sparse else A).astype(np.float64)
+        scale = np.maximum(np.sqrt((A * A).sum(axis=0)), np.finfo(float).tiny)
 
         def at(point: Array) -> tuple[float, Array]:
             value, g = self.smooth(point.reshape(self.shape))
@@ -314,18 +322,25 @@ class Problem:
 
         value, slope = at(w)
         for _ in range(100):
-            H = self.hessian(w.reshape(self.shape), free) + np.diag(ridge)
-            scale = np.sqrt(np.where(np.diag(H) > 0, np.diag(H), 1.0))
-            step = -np.linalg.lstsq(H / scale / scale[:, None], slope / scale, rcond=1e-14)[0] / scale
+            margins = self.margins(w.reshape(self.shape))
+            d = self.loss.derivative(margins, self.y).reshape(self.n, -1)
+            root, target = self.loss.root(margins, d)
+            M = np.vstack([(A[:, None, :] * root[:, :, k]).reshape(-1, len(free)), np.diag(np.sqrt(self.n * ridge))])
+            right = np.append(target.ravel(), np.sqrt(self.n * ridge) * w[free])
+            step = -np.linalg.lstsq(M / scale, right, rcond=1e-14)[0] / scale
+            decrease = float(slope @ step)
             for t in 0.5 ** np.arange(30):
                 new = w.copy()
                 new[free] += t * step
                 new_value, new_slope = at(new)
-                smaller = np.abs(new_slope / scale).max() < np.abs(slope / scale).max()
-                if smaller and new_value <= value + 1e-14 * abs(value):
+                if -decrease <= 1e-13 * abs(value):  # F cannot tell the points apart
+                    better = np.abs(new_slope / scale).max() < np.abs(slope / scale).max()
+                else:
+                    better = new_value <= value + 1e-4 * t * decrease
+                if better:
                     break
             else:
-                return  # rounding: no step lowers the gradient
+                return  # rounding
             w[:], value, slope = new, new_value, new_slope
 
     def lambda_max(self) -> float:

@@ -22,7 +22,7 @@ SHAPES = ("plain", "n < d", "duplicate columns", "separable", "at lambda_max")
 class Case:
     """A drawn problem, and its psi in words of its own: sum_g lam_g |w_g| + l1 |w|_1 + ridge |w|^2 / 2 on features.
 
-    groups : the flat coordinates of each group; lam : of each; nonnegative : whether w >= 0 is asked.
+    groups : the flat coordinates of each group; weights, lam : of each; nonnegative : whether w >= 0 is asked.
     unattained : True or False where it is known by construction whether no minimizer exists, else None.
     """
 
@@ -30,6 +30,7 @@ class Case:
     kind: dict[str, str]
     problem: Problem
     groups: list[Array]
+    weights: list[float]
     lam: list[float]
     l1: float
     ridge: float
@@ -79,9 +80,11 @@ def draw(seed: int) -> Case:
     free = kind["penalty"] == "lam = 0" or (kind["penalty"] == "free columns")
     # the separating column is free, and with columns moved from zero an intercept is needed to follow
     known = True if separable and free and (intercept or not shifted) else None
+    if kind["shape"] == "n < d" and kind["penalty"] == "lam = 0" and np.linalg.matrix_rank(Z) == n:
+        known = True  # any labels are separated by some direction
     if kind["loss"] == "squared" or not free:
         known = False
-    return Case(seed, kind, problem, groups, [lam * a for a in weights], lam * l1, ridge, nonnegative, known)
+    return Case(seed, kind, problem, groups, weights, [lam * a for a in weights], lam * l1, ridge, nonnegative, known)
 
 
 def _scaled(rng: np.random.Generator, Z: Array, scaling: str) -> tuple[Array, bool]:

@@ -147,6 +147,7 @@ class _Judge:
         s, found = self.solution, []
         if warned and (s.status == "failed" or np.any(s.coef[self._penalized()])):
             found.append("warning: the solution is said to be zero")
+        found += self._lambda_max()
         if s.status == "failed":
             return found
         if s.status == "unattained":
@@ -163,13 +164,16 @@ class _Judge:
         if s.low is not None and (np.abs(s.low) > 2.0**-51 * np.abs(s.w)).any():
             found.append("low: more than the last digit of w")
         active = [any(self.z[j] != 0 for j in g) or not self.kinked(i) for i, g in enumerate(self.groups)]
-        if self.case.kind["penalty"] != "sparse group" and self.atoms(active) != (s.codes > 0).tolist():
+        sparse_group = self.case.kind["penalty"] == "sparse group"
+        entries = [a != 0 for a in self.z[: self.features]] + [True] * self.case.problem.intercept
+        if (entries if sparse_group else self.atoms(active)) != (s.codes > 0).tolist():
             found.append("codes: not the support of w")
-        value = self.value(self.z)
-        if abs(value - s.value) > 1e-8 * (abs(value) + 1):
+        w = [self.mp.mpf(float(a)) for a in s.w.ravel()]
+        value, slack = self.value(w), self._rounding(w)
+        if abs(value - s.value) > slack:
             found.append(f"value: {s.value} where {float(value)} is true")
         found += self._margins()
-        return found + self._ball(value)
+        return found + self._ball(value, slack)
 
     def _penalized(self) -> Any:
         free = [j for i, g in enumerate(self.groups) for j in g if not self.kinked(i) and j < self.features]
@@ -191,7 +195,63 @@ class _Judge:
                 return [f"margin: {claimed:.3e} where {float(true):.3e} is true"]
         return []
 
-    def _ball(self, value: Any) -> list[str]:
+    def _rounding(self, w: list[Any]) -> Any:
+        """Return how far F(w) may be off in doubles: 64 u of the terms that it is made of."""
+        m = self.margins(w)
+        d = self.slopes(m)
+        sizes = [
+            sum(abs(row[j // self.K] * w[j]) * abs(slope[j % self.K]) for j in range(self.size))
+            for row, slope in zip(self.X, d, strict=True)
+        ]
+        return (sum(sizes) / self.n + abs(self.value(w))) * 64 * 2.0**-53
+
+    def _lambda_max(self) -> list[str]:
+        """Compare `lambda_max` with psi's at the gradient where the coordinates without a kink are fitted."""
+        case = self.case
+        if case.unattained or case.kind["penalty"] == "lam = 0":
+            return []
+        S = [j for i, g in enumerate(self.groups) for j in g if not self.kinked(i)]
+        z = [self.mp.mpf(0)] * self.size
+        for _ in range(60):
+            slope = self._slope(z, S)
+            if not S or max(map(abs, slope)) < self.mp.mpf(10) ** -40:
+                break
+            step, before = self.mp.lu_solve(self._hessian(z, S), self.mp.matrix([-a for a in slope])), self.value(z)
+            for t in (self.mp.mpf(0.5) ** k for k in range(30)):
+                new = list(z)
+                for place, j in enumerate(S):
+                    new[j] += t * step[place]
+                if self.value(new) < before:
+                    break
+            z = new
+        else:
+            return []  # separable: there is no fit
+        g, size = self.gradient(z)
+        ratio, rounding = (
+            [],
+            max(size[j] / (w or 1) for w, group in zip(case.weights, self.groups, strict=False) for j in group),
+        )
+        for i, weight in enumerate(case.weights):
+            group = self.groups[i]
+            if case.kind["penalty"] == "sparse group":
+                ratio.append(self._root([abs(g[j]) for j in group], weight))
+            elif weight > 0:
+                ratio.append((max(-g[group[0]], 0) if case.nonnegative else self.norm(g, group)) / weight)
+        true, claimed = max(ratio), case.problem.lambda_max()
+        if abs(true - claimed) > 1e-9 * true + 1e-12 * rounding:  # a gradient of doubles, on the size of its terms
+            return [f"lambda_max: {claimed} where {float(true)} is true"]
+        return []
+
+    def _root(self, a: list[Any], weight: float) -> Any:
+        """Return the lam at which the norm of the a soft-thresholded by lam / 2 is lam weight, by bisection."""
+        low, high = self.mp.mpf(0), 2 * max(a)
+        for _ in range(60):
+            middle = (low + high) / 2
+            size = self.mp.sqrt(sum(max(b - middle / 2, 0) ** 2 for b in a))
+            low, high = (middle, high) if size > middle * weight else (low, middle)
+        return high
+
+    def _ball(self, value: Any, slack: Any) -> list[str]:
         """Find w* by Newton's method on the support; check the radius, the gap and the proved atoms."""
         s, mp = self.solution, self.mp
         if not np.isfinite(s.radius):
@@ -215,10 +275,11 @@ class _Judge:
         if max(self.residuals(z)) > mp.mpf(10) ** -40:
             found.append("proved: the support of w is not that of the solution")
         codes = [any(z[j] != 0 for j in g) or not self.kinked(i) for i, g in enumerate(self.groups)]
-        now = np.array(self.atoms(codes)) if self.case.kind["penalty"] != "sparse group" else s.codes > 0
+        entries = [a != 0 for a in z[: self.features]] + [True] * self.case.problem.intercept
+        now = np.array(entries if self.case.kind["penalty"] == "sparse group" else self.atoms(codes))
         if ((now != (s.codes > 0)) & s.proved).any():
             found.append("proved: an atom has another code at the solution")
-        if self.value([mp.mpf(float(a)) for a in s.w.ravel()]) - self.value(z) > s.gap + 1e-9 * (1 + abs(value)):
+        if value - self.value(z) > s.gap + slack:
             found.append(f"gap: {s.gap:.1e} is less than the suboptimality")
         return found
 

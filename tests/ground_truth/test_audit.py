@@ -13,7 +13,7 @@ from convex_bench.audit import draw, judge
 
 def test_a_small_run_finds_no_false_claim(tmp_path):
     result = CliRunner().invoke(
-        audit.main, ["--count", "120", "--seed", "50000", "--processes", "1", "--out", str(tmp_path / "counts.csv")]
+        audit.main, ["--count", "60", "--seed", "50000", "--processes", "1", "--out", str(tmp_path / "counts.csv")]
     )
     assert result.exit_code == 0, result.output
     assert (tmp_path / "counts.csv").read_text().count("\n") > 20
