@@ -191,7 +191,7 @@ class _Judge:
                 continue
             reach = -g[group[0]] if self.nonnegative(i) else self.norm(g, group)
             true, claimed = self.lam[i] - reach, float(self.solution.margin[i])
-            if abs(true - claimed) > 1e-6 * self.lam[i]:
+            if abs(true - claimed) > 1e-6 * self.lam[i] + 1e-15 * abs(true):
                 return [f"margin: {claimed:.3e} where {float(true):.3e} is true"]
         return []
 
