@@ -40,7 +40,7 @@ def problem_of(options: Mapping[str, Any], *, lam: float | None, lam_ratio: floa
     chosen: Any = options["groups"]
     if chosen is None and options["penalty"] in ("group", "sparse-group"):
         chosen = "natural"
-    elif chosen is not None and chosen.isdecimal():
+    elif chosen is not None and chosen.isdecimal() and len(chosen) < 100:  # no int has thousands of digits
         chosen = int(chosen)
     return build_problem(
         options["data"],

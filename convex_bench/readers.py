@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bz2
+import codecs
 import csv
 import gzip
 import io
@@ -41,7 +42,7 @@ def read_svmlight(path: Path, columns: int | None = None) -> tuple[sparse.csr_ar
     """
     try:
         with _open(path) as stream:
-            data = stream.read()
+            data = stream.read().removeprefix(codecs.BOM_UTF8)
         if (plain := parse_plain(data, columns)) is not None:
             return narrow(plain[0]), plain[1]
         from sklearn.datasets import load_svmlight_file  # takes seconds to import, and only odd files need it
@@ -66,7 +67,7 @@ def group_labels(names: list[str]) -> Array:
 def read_groups(path: Path) -> Array:
     """Return the group label of every feature from a file with one line for each feature, in feature order."""
     try:
-        names = path.read_text(encoding="utf-8").split("\n")
+        names = path.read_text(encoding="utf-8-sig").split("\n")
     except UnicodeDecodeError as error:
         raise ValueError(f"{path} is not UTF-8 text: give the number or name of a group a line") from error
     names = [name.strip() for name in names[: -1 if names[-1].strip() == "" else None]]

@@ -72,10 +72,12 @@ def _noun(problem: Problem) -> str:
 
 
 def _share(problem: Problem, lam: float | None) -> float | None:
+    """Return lam / lambda_max, None where there is no lambda_max or it is 0: the solution is then zero at every lam."""
     try:
-        return None if lam is None else lam / problem.lambda_max()
+        top = 0.0 if lam is None else problem.lambda_max()
     except NotImplementedError:
         return None
+    return lam / top if lam is not None and top > 0 else None
 
 
 def _number(value: float) -> float | None:

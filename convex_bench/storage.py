@@ -86,7 +86,7 @@ def read_sealed(path: Path) -> Any:
     try:
         value = json.loads(data[head:-2])
         intact = data[:head] == f'{{"sha256": "{digest(data[head:-2].decode())}",\n"record": '.encode()
-    except ValueError:
+    except (ValueError, RecursionError):  # no JSON, or nested deeper than any record
         intact = False
     if not intact or data[-2:] != b"}\n":
         raise StoredFileError(path, "is not what was written")

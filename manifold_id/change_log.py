@@ -43,10 +43,35 @@ def integers(name: str, values: ArrayLike, kind: type[np.signedinteger]) -> np.n
     return array.astype(kind, copy=False)
 
 
+BLOCK = 1 << 20  # changes that are sorted at a time
+
+
 def proper_changes(
     initial: np.ndarray, step: np.ndarray, atom: np.ndarray, new: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Return step, atom, new, old without the entries that change nothing or are overwritten within their step."""
+    """Return step, atom, new, old without the entries that change nothing or are overwritten within their step.
+
+    Whole steps at a time, so that no temporary is as long as the log.
+    """
+    if len(step) <= BLOCK:
+        return _proper_block(initial, step, atom, new)
+    codes, parts, begin = initial.copy(), [], 0
+    while begin < len(step):
+        end = int(np.searchsorted(step, step[min(begin + BLOCK, len(step)) - 1], side="right"))
+        here = slice(begin, end)
+        parts.append(_proper_block(codes, step[here], atom[here], new[here]))
+        codes[parts[-1][1]] = parts[-1][2]  # of an atom that occurs more than once the last code stays
+        begin = end
+    old = np.concatenate([part[3] for part in parts])
+    if len(old) == len(step):
+        return step, atom, new, old
+    step, atom, new = (np.concatenate([part[i] for part in parts]) for i in range(3))
+    return step, atom, new, old
+
+
+def _proper_block(
+    initial: np.ndarray, step: np.ndarray, atom: np.ndarray, new: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     old = np.empty_like(new)
     if not len(step):
         return step, atom, new, old
@@ -59,7 +84,7 @@ def proper_changes(
     if overwritten.any():
         keep = np.ones(len(step), dtype=bool)
         keep[order[:-1][overwritten]] = False
-        return proper_changes(initial, step[keep], atom[keep], new[keep])
+        return _proper_block(initial, step[keep], atom[keep], new[keep])
     before = initial[sorted_atom]
     before[1:][same] = sorted_new[:-1][same]
     old[order] = before

@@ -31,6 +31,8 @@ def read_toml(path: str | os.PathLike[str]) -> tuple[dict[str, Any], str]:
         line = re.search(r"at line (\d+)", str(error))
         where = line[1] if line else len(text.splitlines())
         raise ValueError(f"{path}:{where}: is not valid TOML: {error}") from error
+    except ValueError as error:  # of an integer with more digits than Python reads
+        raise ValueError(f"{path}: holds a number that cannot be read: {error}") from error
     except RecursionError:
         values = None
     if values is None or _too_deep(values):

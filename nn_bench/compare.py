@@ -130,7 +130,7 @@ class Comparison:
         try:
             stored = json.loads(path.read_text(encoding="utf-8"))
             return cls.from_dict(stored["comparison"], stored["name"], str(path))
-        except (json.JSONDecodeError, KeyError, TypeError, AttributeError, UnicodeDecodeError) as error:
+        except (json.JSONDecodeError, KeyError, TypeError, AttributeError, UnicodeDecodeError, RecursionError) as error:
             raise ValueError(
                 f"{path} is damaged ({type(error).__name__}): give the command that made it again"
             ) from None

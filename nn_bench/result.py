@@ -145,7 +145,7 @@ def load_result(
     try:
         stored = json.loads(path.read_text(encoding="utf-8"))
         given, facts = stored["config"], stored["facts"]
-    except (json.JSONDecodeError, KeyError, TypeError, UnicodeDecodeError) as error:
+    except (json.JSONDecodeError, KeyError, TypeError, UnicodeDecodeError, RecursionError) as error:
         raise ValueError(f"{path} is damaged ({type(error).__name__}: {error}): remove it to train again") from None
     own = TrainConfig.from_dict(given, str(path))
     if config is not None and own != config:

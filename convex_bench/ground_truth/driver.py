@@ -203,7 +203,8 @@ def _by_centring(problem: Problem, form: Form, smooth: Smooth, frame: Centred, w
 
     def proof() -> Proof:
         found = prove(inner, form, source)  # the intercept moves by c (w - w*) besides
-        return replace(found, radius=found.radius * (2.0 + float(np.abs(frame.shift).sum())))
+        low = 1.001 * float(np.linalg.norm(judged.low))
+        return replace(found, radius=found.radius * (2.0 + float(np.abs(frame.shift).sum())) + low)
 
     return Answer(judged, certificate, proof, partial(_gap, frame.problem, form, source), frame)
 

@@ -110,10 +110,12 @@ def _from_index_lists(groups: list[Any], names: tuple[str, ...] | None = None) -
         members.append(indices)
     if not members:
         raise ValueError("groups is empty: give index lists that partition the features")
-    every = np.concatenate(members)
-    if every.min() < 0:
-        raise ValueError(f"groups holds the index {every.min()}: indices count from 0")
-    times = np.bincount(every)
+    if (least := min(int(m.min()) for m in members)) < 0:
+        raise ValueError(f"groups holds the index {least}: indices count from 0")
+    count = sum(len(m) for m in members)
+    # An index from `count` on means that a smaller one is missing; counting up to it could take any memory.
+    every = np.concatenate([np.minimum(m, count).astype(np.int64) for m in members])
+    times = np.bincount(every, minlength=count)[:count]
     if times.max() > 1:
         raise ValueError(f"groups overlap: feature {np.argmax(times > 1)} is in more than one place; groups partition")
     if times.min() == 0:

@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 
+from manifold_id import change_log
 from manifold_id.regularizers import L1, GroupLasso
 from manifold_id.tracking import ManifoldTracker, Trace
 
@@ -358,3 +359,17 @@ def test_memory_grows_with_the_changes():
     trace = Trace(np.zeros(10**4, np.int8), [1, 10**12], [5, 5], [1, 0], 10**12)
     assert trace.off_steps(np.zeros(10**4, int)) == 10**12 - 1
     assert math.isclose(trace.flicker_rate(), 2e-12)
+
+
+def test_a_long_log_is_read_in_blocks(monkeypatch):
+    """The same trace whatever the size of the blocks, entries overwritten within a step among them."""
+    rng = np.random.default_rng(0)
+    step = np.sort(rng.integers(1, 300, 2000))
+    arrays = {"step": step, "atom": rng.integers(0, 7, 2000), "new": rng.integers(-1, 3, 2000)}
+    initial = rng.integers(0, 2, 7)
+    whole = Trace(initial=initial, steps=300, **arrays)
+    monkeypatch.setattr(change_log, "BLOCK", 64)
+    blocks = Trace(initial=initial, steps=300, **arrays)
+    for name in ("step", "atom", "new", "old"):
+        np.testing.assert_array_equal(getattr(blocks, name), getattr(whole, name))
+    assert len(whole.step) < 2000
