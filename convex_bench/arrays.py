@@ -58,6 +58,20 @@ def plain_labels(y: Any) -> Array:
     return plain
 
 
+def check_same_rows(X: Any, y: Any) -> None:
+    """Raise ValueError where X and y both come from pandas and label the same positions differently.
+
+    Rows are paired by position: a frame and a series that were sorted apart would be paired wrongly in silence.
+    """
+    if not (hasattr(X, "iloc") and hasattr(y, "iloc")) or len(X) != len(y) or X.index.equals(y.index):
+        return
+    at, a, b = next((i, a, b) for i, (a, b) in enumerate(zip(X.index, y.index, strict=True)) if a is not b and a != b)
+    raise ValueError(
+        f"y's index is not X's: row {at} is {a!r} in X and {b!r} in y. Pair them by label, "
+        "y = y.loc[X.index], or, if the positions are right, give y.to_numpy()"
+    )
+
+
 def is_missing(value: Any) -> bool:
     """Tell whether one object is None, NaN, infinite, NaT or pandas.NA."""
     if value is None:

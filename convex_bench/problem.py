@@ -10,7 +10,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from convex_bench.arrays import plain_labels
+from convex_bench.arrays import check_same_rows, plain_labels
 from convex_bench.losses import LOSSES, Loss
 from convex_bench.row_matrix import Design, RowMatrix
 from convex_bench.storage import digest
@@ -79,7 +79,7 @@ class Problem:
     ------
     ValueError, TypeError
         On NaN, infinity, masked or other missing entries, empty or disagreeing shapes, labels of the wrong kind, an
-        unknown loss, or a regularizer that does not fit the variable.
+        unknown loss, a regularizer that does not fit the variable, or pandas objects whose indices differ.
     """
 
     def __init__(
@@ -98,6 +98,7 @@ class Problem:
         self.loss = LOSSES[loss]
         self.intercept = bool(intercept)
         self._matrix = RowMatrix(X, self.intercept)
+        check_same_rows(X, y)
         self.X, self.n, self.n_features = self._matrix.X, self._matrix.n, self._matrix.p
         self.y, self.classes = check_labels(y, self.n, self.loss)
         self.n_outputs = self.loss.outputs(self.classes)

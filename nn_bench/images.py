@@ -48,6 +48,11 @@ class Images:
             test_labels=self.test_labels[:test_rows],
         )
 
+    def check_augmentation(self) -> None:
+        """Raise ValueError where the standard augmentation would change nothing."""
+        if not (self.pad or self.flip):
+            raise ValueError(f"augment=True, but the images of {self.name!r} have no augmentation: set augment=False")
+
     def resident(self, device: torch.device) -> Images:
         """Return the set with all tensors on `device`; as it is where a GPU's free memory is not twice as large."""
         names = ("train", "train_labels", "test", "test_labels")

@@ -107,6 +107,8 @@ class _Trainer:
     ) -> None:
         self.config, self.run = config, run
         loaded = load_images(config.data) if images is None else images
+        if config.augment:
+            loaded.check_augmentation()
         self.images = loaded.limited(config.train_rows, config.test_rows).resident(run.device)
         torch.manual_seed(config.seed)
         self.model = build_model(config.model, self.images.shape, self.images.classes) if model is None else model

@@ -35,6 +35,8 @@ class SparseRetraining(StepFollower):
 
     Raises
     ------
+    TypeError
+        If `optimizer` is no torch optimizer.
     ValueError
         If no param group has a regularizer.
 
@@ -44,6 +46,8 @@ class SparseRetraining(StepFollower):
     """
 
     def __init__(self, optimizer: Optimizer, restart: bool = True) -> None:
+        if not isinstance(optimizer, Optimizer):
+            raise TypeError(f"optimizer={optimizer!r} must be a torch optimizer, such as manifold_id.optim.RMDA")
         groups = [group for group in optimizer.param_groups if group.get("regularizer") is not None]
         self.parameters: list[Tensor] = [p for group in groups for p in group["params"]]
         if not self.parameters:

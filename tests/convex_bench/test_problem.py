@@ -357,6 +357,15 @@ def test_tables_masks_and_labels_that_are_sound():
     assert Problem(_x(), [1e300] * 6, "squared", L1(0.1)).y[0] == 1e300
 
 
+def test_frames_and_series_are_paired_by_their_index_or_refused():
+    X, y = pd.DataFrame(_x(), index=list("abcdef")), pd.Series(Y, index=list("abcdef"))
+    whole = Problem(X, y, "logistic", L1(0.1))
+    with pytest.raises(ValueError, match=r"y's index is not X's: row 0 is 'a' in X and 'f' in y.*y.loc\[X.index\]"):
+        Problem(X, y[::-1], "logistic", L1(0.1))
+    for same in (y[::-1].loc[X.index], y.to_numpy()):
+        assert Problem(X, same, "logistic", L1(0.1)).digest == whole.digest
+
+
 def test_bad_points_and_coordinates():
     problem = make("multinomial")
     with pytest.raises(ValueError, match=r"w has shape \(7,\), but its last axes must be \(7, 3\)"):

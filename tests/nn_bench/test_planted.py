@@ -91,3 +91,8 @@ def test_a_tensor_that_was_not_followed_is_refused():
     result, _ = run_planted(config(epochs=1), planted, student())
     with pytest.raises(ValueError, match="was not followed"):
         agreement(result, "2.weight", np.ones(3))
+
+
+def test_an_augmentation_that_changes_nothing_is_refused():
+    with pytest.raises(ValueError, match="augment=True, but the images of 'planted' have no augmentation"):
+        train(settings(augment=True), images=irrelevant_inputs(rows=500).images, model=student())

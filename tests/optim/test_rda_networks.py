@@ -133,6 +133,8 @@ def test_sparse_retraining_keeps_every_zero(cls, restart):
         again.load_state_dict({"masks": [torch.ones(2)]})
     with pytest.raises(ValueError, match="no param group with a regularizer"):
         optim.SparseRetraining(cls([nn.Parameter(torch.ones(2))]))
+    with pytest.raises(TypeError, match="optimizer=None must be a torch optimizer"):
+        optim.SparseRetraining(None)
 
 
 def test_sparse_retraining_of_half_precision_weights():
