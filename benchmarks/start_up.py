@@ -15,7 +15,7 @@ from typing import Any
 
 STUDY = """
 import sys
-from convex_bench.spec import BUILTIN, Spec
+from convex_bench.specs.spec import BUILTIN, Spec
 Spec(BUILTIN).study(1, 1).run(sys.argv[1], jobs=1, progress=False, force=True)
 """
 FIRST_STEP = f"""

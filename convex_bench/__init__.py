@@ -9,22 +9,22 @@ if TYPE_CHECKING:
     from convex_bench.data import load
     from convex_bench.engine import iterate
     from convex_bench.ground_truth import Solution, solve
-    from convex_bench.path import RegularizationPath, regularization_path
-    from convex_bench.planting import planted
+    from convex_bench.ground_truth.path import RegularizationPath, regularization_path
     from convex_bench.problem import Problem
-    from convex_bench.results import Results
-    from convex_bench.study import Study
+    from convex_bench.problem.planting import planted
+    from convex_bench.studies.results import Results
+    from convex_bench.studies.study import Study
 
 _HOMES = {
     "Problem": "problem",
-    "RegularizationPath": "path",
-    "Results": "results",
+    "RegularizationPath": "ground_truth.path",
+    "Results": "studies.results",
     "Solution": "ground_truth",
-    "Study": "study",
+    "Study": "studies.study",
     "iterate": "engine",
     "load": "data",
-    "planted": "planting",  # a module of the same name would hide the function
-    "regularization_path": "path",
+    "planted": "problem.planting",
+    "regularization_path": "ground_truth.path",
     "solve": "ground_truth",
 }
 __all__ = [

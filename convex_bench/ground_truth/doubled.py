@@ -23,7 +23,7 @@ from numba import njit
 from scipy import sparse
 
 from convex_bench.problem import Problem
-from convex_bench.row_matrix import Design
+from convex_bench.problem.row_matrix import Design
 
 Array = np.ndarray
 U = 2.0**-53

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from convex_bench.ground_truth import gap_safe_off, solve
-from convex_bench.planting import planted
 from convex_bench.problem import Problem
+from convex_bench.problem.planting import planted
 from convex_bench.theorems.check import Check, Size
 from manifold_id.theory.base import Verdict
 from manifold_id.theory.certificates import CERTIFICATES, certificates

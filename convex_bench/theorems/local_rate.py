@@ -6,8 +6,8 @@ import numpy as np
 
 from convex_bench.engine import run as run_engine
 from convex_bench.ground_truth import solve
-from convex_bench.planting import planted
 from convex_bench.problem import Problem
+from convex_bench.problem.planting import planted
 from convex_bench.theorems.check import Check, Size
 from manifold_id.methods import FISTA, ProxGradient, ProxSAGA, ProxSVRG
 from manifold_id.methods.base import Method

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from convex_bench.planting import planted
 from convex_bench.problem import Problem
+from convex_bench.problem.planting import planted
 from manifold_id.regularizers.base import Regularizer
 
 Array = np.ndarray

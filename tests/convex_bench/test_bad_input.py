@@ -1,16 +1,14 @@
 """What a user may get wrong on the command line or in a file is one line that names it, before anything is computed."""
 
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from command_points import found
 
-from convex_bench import commands, path_command
-from convex_bench.build import REGULARIZERS, construct
-from convex_bench.readers import read_groups, read_svmlight
-from convex_bench.scheduling import workers
-from convex_bench.study import check_seeds
+from convex_bench.data.readers import read_groups, read_svmlight
+from convex_bench.specs.build import REGULARIZERS, construct
+from convex_bench.studies.scheduling import workers
+from convex_bench.studies.study import check_seeds
 from manifold_id import cli
 from manifold_id.methods import METHODS
 from manifold_id.validation import integer, real
@@ -29,9 +27,7 @@ ROWS = "1 1:1 2:3\n-1 1:2 2:1\n1 2:4\n-1 1:3\n"
 @pytest.fixture
 def call(monkeypatch, tmp_path):
     """Call `manifold-id` in a folder with a study s.toml, rows ok.svm, a file `taken`, and `given` as x.toml."""
-    found = {"study": commands.study, "solve": commands.solve, "path": path_command.path, "report": cli.report}
-    points = [SimpleNamespace(name=n, value=f"convex_bench.commands:{n}", load=lambda c=c: c) for n, c in found.items()]
-    monkeypatch.setattr(cli, "entry_points", lambda group, name=None: [p for p in points if name in (None, p.name)])
+    monkeypatch.setattr(cli, "entry_points", found)
     monkeypatch.delenv(cli.DEBUG, raising=False)
     monkeypatch.chdir(tmp_path)
     for name, text in (("s.toml", SPEC), ("ok.svm", ROWS), ("taken", "x")):

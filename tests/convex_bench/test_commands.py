@@ -7,19 +7,17 @@ import signal
 import subprocess
 import sys
 import time
-from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from command_points import found
 
-from convex_bench import Results, commands
+from convex_bench import Results
 from manifold_id import cli
 
 ROOT = Path(__file__).resolve().parents[2]
-COMMANDS = {"study": commands, "solve": commands, "data": commands, "report": cli}
 
 SPEC = """\
 seeds = 2
@@ -38,12 +36,8 @@ lr = 0.05
 
 @pytest.fixture
 def call(monkeypatch, tmp_path):
-    """Call `manifold-id` in an empty folder, its commands found as if the package were installed."""
-    points = [
-        SimpleNamespace(name=name, value=f"{module.__name__}:{name}", load=partial(getattr, module, name))
-        for name, module in COMMANDS.items()
-    ]
-    monkeypatch.setattr(cli, "entry_points", lambda group, name=None: [p for p in points if name in (None, p.name)])
+    """Call `manifold-id` in an empty folder, its commands found as pyproject.toml declares them."""
+    monkeypatch.setattr(cli, "entry_points", found)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "s.toml").write_text(SPEC)
     return lambda *words: CliRunner().invoke(cli.main, list(words))
@@ -82,7 +76,7 @@ def test_study_options(call, tmp_path):
 
 
 def test_study_twice_and_forced(call, tmp_path, monkeypatch):
-    from convex_bench import blocks
+    from convex_bench.studies import blocks
 
     succeed(call("study", "s.toml"))
     original, made = blocks.engine.run, []
@@ -224,10 +218,11 @@ import sys
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs inherit it ignored
 sys.path.insert(0, {str(ROOT)!r})
 from types import SimpleNamespace
-from convex_bench import blocks, commands
+from convex_bench.commands.study import study
+from convex_bench.studies import blocks
 from manifold_id import cli
 blocks.BLOCK_SECONDS = 1e-9
-cli.entry_points = lambda group, name=None: [SimpleNamespace(name="study", load=lambda: commands.study)]
+cli.entry_points = lambda group, name=None: [SimpleNamespace(name="study", load=lambda: study)]
 cli.main(["study", "s.toml", "--out", "out"])
 """
     process = subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path, stderr=subprocess.PIPE, text=True)

@@ -19,11 +19,10 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from convex_bench import readers, recipes
-from convex_bench.data import datasets, load
-from convex_bench.parsed import read_once
-from convex_bench.registry import PACKED as FOLDER
-from convex_bench.registry import REGISTRY, DataSet
+from convex_bench.data import datasets, load, readers, recipes
+from convex_bench.data.parsed import read_once
+from convex_bench.data.registry import PACKED as FOLDER
+from convex_bench.data.registry import REGISTRY, DataSet
 from manifold_id import remote
 from manifold_id.remote import DataFile
 
@@ -82,7 +81,7 @@ def test_rows_are_parsed_once_and_a_damaged_copy_is_made_anew(nowhere, monkeypat
     parsed = load("a9a")
     (kept,) = (nowhere / "cache" / "parsed").iterdir()
     with monkeypatch.context() as patch:
-        patch.setattr("convex_bench.parsed.read_svmlight", None)  # calling it fails
+        patch.setattr("convex_bench.data.parsed.read_svmlight", None)  # calling it fails
         assert _same(load("a9a"), parsed)
     kept.write_bytes(kept.read_bytes()[:1000])
     assert _same(load("a9a"), parsed) and kept.stat().st_size > 1000

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from convex_bench import Problem
-from convex_bench.build import REGULARIZERS
-from convex_bench.descriptions import content, describe_problem, describe_run
+from convex_bench.specs.build import REGULARIZERS
 from convex_bench.storage import key_of
+from convex_bench.studies.descriptions import content, describe_problem, describe_run
 from manifold_id.methods import METHODS, RMDA, Method, Stages
 from manifold_id.regularizers import L1, Box, GroupLasso, LInfBall, SparseGroupLasso, Unpenalized
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.optimize import minimize
 
-from convex_bench.losses import LOSSES, Logistic, Multinomial, Squared
+from convex_bench.problem.losses import LOSSES, Logistic, Multinomial, Squared
 
 K = 4
 

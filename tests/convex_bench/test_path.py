@@ -1,15 +1,15 @@
 """The regularization path: equal to cold solves, certified, kept in a folder and resumed; its command."""
 
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from command_points import found
 from scipy.sparse import random_array
 from sklearn.datasets import dump_svmlight_file
 
-from convex_bench import Problem, RegularizationPath, path_command, regularization_path, solve, stored_path
-from convex_bench.path_report import atom_norms, figure
+from convex_bench import Problem, RegularizationPath, regularization_path, solve
+from convex_bench.reports.path_report import atom_norms, figure
+from convex_bench.studies import stored_path
 from manifold_id import cli
 from manifold_id.certificate import certify
 from manifold_id.regularizers import L1, MCP, Box, ElasticNet, GroupLasso, NuclearNorm, SparseGroupLasso
@@ -150,8 +150,7 @@ def test_only_problems_have_a_path():
 @pytest.fixture
 def call(monkeypatch, tmp_path):
     """Call `manifold-id` in an empty folder with a small svmlight file."""
-    point = SimpleNamespace(name="path", value="path", load=lambda: path_command.path)
-    monkeypatch.setattr(cli, "entry_points", lambda group, name=None: [point] if name in (None, "path") else [])
+    monkeypatch.setattr(cli, "entry_points", found)
     monkeypatch.chdir(tmp_path)
     X, y = CASES["l1"].X, CASES["l1"].y
     dump_svmlight_file(X, y, str(tmp_path / "rows.svm"), zero_based=False)

@@ -7,7 +7,7 @@ import pytest
 
 import convex_bench
 from convex_bench.data import load
-from convex_bench.planting import _design, planted
+from convex_bench.problem.planting import _design, planted
 
 SMALL = {"n": 120, "groups": 12, "group_size": 4, "active": 3}
 VARIANTS = [

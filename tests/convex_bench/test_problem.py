@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 from scipy import sparse
 
-from convex_bench import row_matrix, solve
-from convex_bench.problem import Problem
+from convex_bench import solve
+from convex_bench.problem import Problem, row_matrix
 from manifold_id.regularizers import L1, Box, ElasticNet, GroupLasso, NuclearNorm
 
 LOSS_NAMES = ("logistic", "squared", "multinomial")

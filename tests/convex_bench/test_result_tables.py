@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from convex_bench import Problem, Study
-from convex_bench.result_tables import logrank_table, median_table, rate_table, study_tables, terminal_tables
+from convex_bench.reports.result_tables import logrank_table, median_table, rate_table, study_tables, terminal_tables
 from manifold_id.methods import RMDA, ProxSGD
 from manifold_id.regularizers import GroupLasso
 from manifold_id.statistics import median, median_time, proportion

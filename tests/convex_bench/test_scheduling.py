@@ -15,8 +15,9 @@ import numpy as np
 import pytest
 from waiting_method import Waiting, killed
 
-from convex_bench import Problem, Results, Study, scheduling
-from convex_bench.blocks import Agenda, Block, Done
+from convex_bench import Problem, Results, Study
+from convex_bench.studies import scheduling
+from convex_bench.studies.blocks import Agenda, Block, Done
 from manifold_id.methods import FISTA, RDA, RMDA
 from manifold_id.regularizers import L1, GroupLasso
 
@@ -94,7 +95,7 @@ def test_ctrl_c_keeps_what_is_complete_and_ends_what_runs(where, tmp_path):
         import signal
         import sys
         sys.path[:0] = [{str(ROOT)!r}, {str(ROOT / "tests")!r}, {str(Path(__file__).parent)!r}]
-        from convex_bench import blocks
+        from convex_bench.studies import blocks
         from test_scheduling import make_problem, make_study, RMDA
         if __name__ == "__main__":
             signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs inherit it ignored

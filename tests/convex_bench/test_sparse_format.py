@@ -5,10 +5,10 @@ import pytest
 from scipy import sparse
 
 from convex_bench import load
+from convex_bench.data.readers import read_svmlight
 from convex_bench.problem import Problem
-from convex_bench.readers import read_svmlight
-from convex_bench.row_matrix import check_design
-from convex_bench.sparse_format import check_structure, narrow
+from convex_bench.problem.row_matrix import check_design
+from convex_bench.problem.sparse_format import check_structure, narrow
 from manifold_id.regularizers import L1
 
 FORMATS = ("csr", "csc", "coo", "bsr", "dia", "lil", "dok")

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from convex_bench import Problem, planted
-from convex_bench import spec as spec_module
-from convex_bench.spec import BUILTIN, Spec, SpecError
+from convex_bench.specs import spec as spec_module
+from convex_bench.specs.spec import BUILTIN, Spec, SpecError
 from manifold_id.methods import METHODS, RMDA, ProxSGD, Stages
 from manifold_id.regularizers import L1, ElasticNet, GroupLasso
 

@@ -14,9 +14,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from convex_bench import Problem, Results, Study, blocks, solve
-from convex_bench.report import write_report
+from convex_bench import Problem, Results, Study, solve
+from convex_bench.reports.report import write_report
 from convex_bench.storage import StoredFileError
+from convex_bench.studies import blocks
 from manifold_id.methods import RDA, RMDA, Method, ProxSGD, State
 from manifold_id.regularizers import L1, GroupLasso
 
@@ -183,7 +184,7 @@ def test_load_refuses_another_folder(tmp_path):
 def test_unchanged_study_costs_nothing(tmp_path, monkeypatch):
     first = run(make_study(), tmp_path)
     monkeypatch.setattr(blocks.engine, "run", lambda *a, **k: pytest.fail("engine called"))
-    monkeypatch.setattr("convex_bench.stored_solution.solve", lambda *a, **k: pytest.fail("solved again"))
+    monkeypatch.setattr("convex_bench.studies.stored_solution.solve", lambda *a, **k: pytest.fail("solved again"))
     same(first, run(make_study(), tmp_path))
 
 
@@ -267,7 +268,7 @@ def test_resume_after_sigkill(tmp_path, calls):
         f"""
         import sys
         sys.path[:0] = [{str(ROOT)!r}, {str(Path(__file__).parent)!r}]
-        from convex_bench import blocks
+        from convex_bench.studies import blocks
         from test_study import make_study
         blocks.BLOCK_SECONDS = 1e-9
         print("ready", flush=True)
@@ -444,7 +445,7 @@ def test_trivial_problem_warns(tmp_path):
 
 def test_uncertified_problem_is_refused_before_any_run(tmp_path, monkeypatch, calls):
     failed = dataclasses.replace(solve(make_problem()), status="failed")
-    monkeypatch.setattr("convex_bench.stored_solution.solve", lambda problem: failed)
+    monkeypatch.setattr("convex_bench.studies.stored_solution.solve", lambda problem: failed)
     with pytest.raises(RuntimeError, match="solution of problem 'toy' could not be certified"):
         run(make_study(), tmp_path)
     assert calls == []

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_svmlight_file
 
-from convex_bench.svmlight import parse_plain
+from convex_bench.data.svmlight import parse_plain
 
 
 def same(data, columns=None):

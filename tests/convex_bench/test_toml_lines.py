@@ -2,7 +2,7 @@
 
 import pytest
 
-from convex_bench.toml_lines import key_lines, line_of
+from convex_bench.specs.toml_lines import key_lines, line_of
 
 TEXT = '''# comment
 seeds = 3

@@ -135,8 +135,8 @@ def test_a_study_starts_without_what_only_its_report_needs():
     """What takes seconds to import waits until it is needed: tables, figures, odd files, solvers of last resort."""
     code = (
         "import sys\n"
-        "import convex_bench.study\n"
-        "from convex_bench.spec import BUILTIN, Spec\n"
+        "import convex_bench.studies.study\n"
+        "from convex_bench.specs.spec import BUILTIN, Spec\n"
         "name, table = next(iter(Spec(BUILTIN).content['problems'].items()))\n"
         "from convex_bench import load, solve\n"
         "load(table['data'])\n"

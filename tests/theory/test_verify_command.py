@@ -8,7 +8,7 @@ import pytest
 from click.testing import CliRunner
 from rich.console import Console
 
-from convex_bench.commands import verify
+from convex_bench.commands.verify import verify
 from convex_bench.theorems import QUICK, load_check, registry
 from convex_bench.theorems.check import Check
 from convex_bench.theorems.page import write_page

@@ -1,0 +1,52 @@
+"""The command `manifold-id verify`; what is heavy is imported when it runs."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import click
+
+from convex_bench.commands.terminal import console
+
+
+@click.command()
+@click.argument("names", nargs=-1, metavar="[NAME]...")
+@click.option("--quick/--full", default=True, help="Few seeds and short runs, or many in minutes.  [default: quick]")
+@click.option("--out", type=click.Path(file_okay=False), help="Folder for verification.json and verification.html.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of instances and noise.")
+@click.option("--list", "listing", is_flag=True, help="List the theorems and stop.")
+def verify(names: tuple[str, ...], quick: bool, out: str | None, seed: int, listing: bool) -> None:
+    """Verify theorems numerically, each with a control that must fail.
+
+    NAMEs choose theorems, by default all. Exit code 1 when a theorem fails or a control passes.
+    """
+    from convex_bench.theorems import FULL, QUICK, all_checks
+    from convex_bench.theorems import verify as run
+    from convex_bench.theorems.shown import in_short, lines, terminal_table
+    from convex_bench.theorems.verify import write_json
+
+    if listing:
+        for name, item in all_checks().items():
+            click.echo(f"{name:28s} {item.theorem.title}")
+        return
+    size = QUICK if quick else FULL
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    outcomes = run(names, size=size, seed=seed, processes=cores, report=lambda o: click.echo(in_short(o), err=True))
+    terminal = console()
+    if terminal.is_terminal:
+        terminal.print(terminal_table(outcomes))
+    else:
+        click.echo("\n".join(lines(outcomes)))
+    sound = sum(outcome.sound for outcome in outcomes)
+    click.echo(f"{sound} of {len(outcomes)} theorems hold with a control that fails.")
+    if out is not None:
+        write_json(outcomes, Path(out) / "verification.json", size=size, seed=seed)
+        from convex_bench.theorems.page import write_page
+
+        click.echo(f"page: {write_page(outcomes, Path(out) / 'verification.html', size=size, seed=seed)}")
+    elif terminal.is_terminal:
+        click.echo("every part, with figures: --out DIR writes a page")
+    if not all(outcome.sound for outcome in outcomes):
+        sys.exit(1)

@@ -1,0 +1,1 @@
+"""Tables, texts and pages of studies, solutions and paths."""

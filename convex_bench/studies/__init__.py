@@ -1,0 +1,1 @@
+"""Studies: problems x methods x seeds, run, stored, resumed and read back."""
