@@ -46,7 +46,7 @@ def draw(seed: int) -> Case:
         "shape": str(rng.choice(SHAPES, p=[0.6, 0.1, 0.1, 0.1, 0.1])),
         "storage": str(rng.choice(["dense", "CSR", "float32"], p=[0.6, 0.25, 0.15])),
     }  # fmt: skip
-    intercept = bool(rng.random() < 0.5) and kind["penalty"] != "nonnegative"
+    intercept = bool(rng.random() < 0.5)
     n, d = int(rng.integers(12, 50)), int(rng.integers(2, 9))
     if kind["shape"] == "n < d":
         n, d = 8, 12

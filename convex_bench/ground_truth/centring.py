@@ -12,7 +12,6 @@ import numpy as np
 from scipy import sparse
 
 from convex_bench.ground_truth.doubled import two_product, two_sum
-from convex_bench.ground_truth.form import Form
 from convex_bench.problem import Problem
 
 Array = np.ndarray
@@ -57,9 +56,9 @@ class Centred:
         return W.ravel(), L.ravel()
 
 
-def centred(problem: Problem, form: Form) -> Centred | None:
+def centred(problem: Problem) -> Centred | None:
     """Return the centred problem where a column is far from its mean and the intercept is free, else None."""
-    if not problem.intercept or form.nonnegative:
+    if not problem.intercept:
         return None
     X = problem.X
     if sparse.issparse(X):

@@ -18,7 +18,7 @@ from convex_bench.ground_truth.curvature import affine_curvature, form_curvature
 from convex_bench.ground_truth.doubled import accurate_gradient
 from convex_bench.ground_truth.existence import recession_direction
 from convex_bench.ground_truth.fista import fista
-from convex_bench.ground_truth.form import PENALTIES, Form, form_of, gradient_scale
+from convex_bench.ground_truth.form import PENALTIES, Form, form_of, gradient_scale, separable_form
 from convex_bench.ground_truth.gap_safe import dual_point
 from convex_bench.ground_truth.gram import Smooth
 from convex_bench.ground_truth.model import cvxpy_solve
@@ -155,7 +155,7 @@ class Answer:
 
 
 def _by_newton(problem: Problem, form: Form, smooth: Smooth, w: Array, tol: float) -> Answer:
-    frame = centred(problem, form)
+    frame = centred(problem)
     if frame is not None:
         return _by_centring(problem, form, smooth, frame, w, tol)
     judged = _newton(problem, form, smooth, w, tol)
@@ -319,7 +319,7 @@ def judged_certificate(problem: Problem, form: Form, judged: Judged, tol: float)
     gradient = judged.gradient + form.ridge * judged.low  # psi adds the ridge at w
     scale = 1.0 if form.lam.any() or form.l1.any() else gradient_scale(problem)
     plain = certify(at.w.reshape(shape), gradient.reshape(shape), problem.regularizer, tol=tol, gradient_scale=scale)
-    inner = problem.penalty.separable((problem.n_features, *shape[1:]))
+    inner = separable_form(problem)
     assert inner is not None  # there is a form
     rows = len(plain.codes) - (problem.n_features * problem.n_outputs if inner.atoms == "entries" else len(inner.lam))
     groups = len(form.lam) - int(problem.intercept) * problem.n_outputs
@@ -339,7 +339,7 @@ def judged_certificate(problem: Problem, form: Form, judged: Judged, tol: float)
 
 def _by_atom(problem: Problem, form: Form, proof: Proof) -> Array:
     """Return what is proved of each atom of the regularizer."""
-    inner = problem.penalty.separable((problem.n_features, *problem.shape[1:]))
+    inner = separable_form(problem)
     assert inner is not None
     size = problem.n_features * problem.n_outputs
     free = proof.groups[len(form.lam) - int(problem.intercept) * problem.n_outputs :] if problem.intercept else None
@@ -356,6 +356,8 @@ def _reason(problem: Problem, form: Form | None, best: Judged | None, certificat
     if status == "degenerate":
         if certificate.relative_margin < DEGENERATE:
             return "an atom that is off has a margin of zero up to rounding: its place on or off is not determined"
+        if form is not None and _tiny(problem, form, best.at.w if best else np.zeros(form.size)):
+            return "an active atom is below 1e-8 of its prox-gradient threshold: its place on or off is not determined"
         return "the solution is not proved unique (dependent columns), or an active atom is zero up to its error"
     if form is None or best is None:
         return "the iteration ended above the tolerance"
@@ -378,7 +380,9 @@ def _warn_if_trivial(problem: Problem, solution: Solution) -> None:
         return
     if solution.status in ("failed", "unattained") or math.isfinite(solution.smallest_active):
         return
-    lam, largest = getattr(problem.penalty, "lam", float("nan")), problem.lambda_max()
+    if not hasattr(problem.penalty, "lam"):
+        return
+    lam, largest = problem.penalty.lam, problem.lambda_max()
     warnings.warn(
         f"lam={lam:.6g} >= lambda_max={largest:.6g}: the solution is zero, choose a smaller lam",
         UserWarning,

@@ -1,8 +1,8 @@
 r"""Does a minimizer exist? Directions along which F falls for ever.
 
 f is bounded below and psi is convex: F has no minimizer iff there is a v along which psi does not grow (free
-coordinates: groups of weight 0, lam = 0, the constants of the total variation) and f falls strictly. For the squared
-loss there is none. For the logistic loss v separates rows,
+coordinates: groups of weight 0, lam = 0, the constants of the total variation; forwards alone where there is a bound
+on one side) and f falls strictly. For the squared loss there is none. For the logistic loss v separates rows,
 
     t_i = y_i x_i v >= 0 for all rows, > 0 for some,
 
@@ -20,30 +20,43 @@ import numpy as np
 from scipy import sparse
 from scipy.optimize import linprog
 
+from convex_bench.ground_truth.form import PENALTIES, separable_form
 from convex_bench.problem import Problem
-from manifold_id.regularizers import TotalVariation
+from manifold_id.regularizers import Box, TotalVariation
 
 Array = np.ndarray
 POSITIVE = 1e-7  # HiGHS's feasibility tolerance: separations below it are rounding
 
 
-def _free_basis(problem: Problem) -> Array | None:
-    """Return the directions of psi's free part as columns, (size, m), or None where f alone cannot fall along them."""
+def _recession(problem: Problem) -> tuple[Array, Array] | None:
+    """Return (directions along which psi does not grow as columns, (size, m); whether each is taken forwards alone).
+
+    None where f alone cannot fall along them.
+    """
     size = problem.shape[0] * problem.n_outputs
-    form = problem.penalty.separable((problem.n_features, *problem.shape[1:]))
-    rest = np.arange(problem.n_features * problem.n_outputs, size)
-    if isinstance(problem.penalty, TotalVariation) and problem.penalty.l1 == 0:
+    penalty, rest = problem.penalty, np.arange(problem.n_features * problem.n_outputs, size)
+    unit = np.eye(size)
+    if isinstance(penalty, TotalVariation) and penalty.l1 == 0:
         constant = np.ones((size, 1))
         constant[rest] = 0.0
-        columns = np.hstack([constant, np.eye(size)[:, rest]])
-        return np.hstack([np.eye(size)]) if problem.penalty.lam == 0 else columns
-    if form is None or form.penalty not in ("abs", "elastic_net") or form.l1 > 0:
+        columns = unit if penalty.lam == 0 else np.hstack([constant, unit[:, rest]])
+        return columns, np.zeros(columns.shape[1], dtype=bool)
+    if isinstance(penalty, Box):
+        up, down = (
+            np.flatnonzero(np.isinf(np.broadcast_to(b, size - len(rest)))) for b in (penalty.upper, penalty.lower)
+        )
+        both = np.concatenate([unit[:, up], -unit[:, down], unit[:, rest]], axis=1)
+        forwards = np.arange(both.shape[1]) < len(up) + len(down)
+        return (both, forwards) if forwards.any() else None
+    form = separable_form(problem)
+    if form is None or form.penalty not in PENALTIES or form.l1 > 0:
         return None
     if form.penalty == "elastic_net" and form.parameters[0] > 0:
         return None
     free = np.flatnonzero(form.lam[form.labels] == 0)
+    forwards = np.arange(len(free) + len(rest)) < len(free) * (form.penalty == "nonnegative")
     # an intercept alone separates nothing: every class occurs
-    return np.eye(size)[:, np.concatenate([free, rest])] if free.size else None
+    return (unit[:, np.concatenate([free, rest])], forwards) if free.size else None
 
 
 def recession_direction(problem: Problem) -> Array | None:
@@ -54,9 +67,10 @@ def recession_direction(problem: Problem) -> Array | None:
     """
     if problem.loss.name == "squared":
         return None
-    basis = _free_basis(problem)
-    if basis is None:
+    found_basis = _recession(problem)
+    if found_basis is None:
         return None
+    basis, forwards = found_basis
     m = basis.shape[1]
     margins = np.moveaxis(problem.margins(basis.T.reshape(m, *problem.shape)), 0, -1)  # (n[, K], m)
     if problem.loss.name == "logistic":
@@ -71,7 +85,8 @@ def recession_direction(problem: Problem) -> Array | None:
     A = T[:, used] / scale[used]
     both = sparse.csr_array(np.vstack([A, -A]))
     limits = np.concatenate([np.ones(len(A)), np.zeros(len(A))])
-    found = linprog(-A.sum(axis=0), A_ub=both, b_ub=limits, bounds=(None, None), method="highs")
+    bounds = [(0.0 if forward else None, None) for forward in forwards[used]]
+    found = linprog(-A.sum(axis=0), A_ub=both, b_ub=limits, bounds=bounds, method="highs")
     if found.status != 0 or not (t := A @ found.x).max() > 0.5 or t.min() < -POSITIVE:
         return None
     v = np.zeros(m)

@@ -9,22 +9,25 @@ from typing import Any
 import numpy as np
 
 from convex_bench.problem import Problem
+from manifold_id.regularizers import NonnegativeL1
+from manifold_id.regularizers.base import Separable
 
 Array = np.ndarray
 PENALTIES = ("abs", "elastic_net", "nonnegative")
+TINY = 1e-290  # the least lam of a coordinate that must stay nonnegative: lam = 0 says that it is free
 
 
 @dataclass(frozen=True, eq=False)
 class Form:
-    """psi(w) = sum_g lam_g |w_g|_2 + sum_j l1_j |w_j| + sum_j ridge_j w_j^2 / 2, optionally on w >= 0.
+    """psi(w) = sum_g lam_g |w_g|_2 + sum_j l1_j |w_j| + sum_j ridge_j w_j^2 / 2, optionally on w >= 0 but free ones.
 
     Attributes
     ----------
     members, start : (size,) int64 flat coordinates ordered by group; (groups + 1,) where each group begins in it.
-    lam : (groups,) float64, 0 for a free group (the intercept, a group of weight 0).
+    lam : (groups,) float64, 0 for a free group (the intercept, weight 0), at least TINY for one that must be >= 0.
     l1, ridge : (size,) float64, by flat coordinate.
     scale : (groups,) what a group's residual is relative to: lam_g + l1, and for a free group the largest of these.
-    nonnegative : whether w >= 0 is part of psi (then all groups are single entries).
+    nonnegative : whether psi asks for w >= 0 where it is not free (then all groups are single entries).
     """
 
     members: Array
@@ -63,9 +66,17 @@ class Form:
             total += 0.5 * (self.ridge * w**2).sum()
         return float(total)
 
+    def feasible(self, w: Array) -> Array:
+        """Return a flat w with its coordinates that must be nonnegative cut at 0."""
+        if not self.nonnegative:
+            return w
+        bound = np.empty(self.size)
+        bound[self.members] = np.where(self.lam > 0, 0.0, -np.inf)
+        return np.maximum(w, bound)
+
     def active(self, w: Array) -> Array:
         """Return which groups are free or have a nonzero entry."""
-        free = (self.lam == 0) & (self.sums(self.l1[self.members]) == 0) & (not self.nonnegative)
+        free = (self.lam == 0) & (self.sums(self.l1[self.members]) == 0)
         return free | (self.sums((w[self.members] != 0).astype(np.int64)) > 0)
 
     def residual(self, w: Array, g: Array) -> Array:
@@ -74,7 +85,7 @@ class Form:
         norms = self.norms(w)
         off = norms == 0
         if self.nonnegative:
-            return np.where(off, np.maximum(-v - self.lam, 0.0), np.abs(v + self.lam))
+            return np.where(off & (self.lam > 0), np.maximum(-v - self.lam, 0.0), np.abs(v + self.lam))
         with np.errstate(invalid="ignore", divide="ignore"):
             unit = np.where(self.of(off), 0.0, x / self.of(norms))
         rest = v + self.of(self.lam) * unit + l1 * np.sign(x)
@@ -88,9 +99,18 @@ def gradient_scale(problem: Problem) -> float:
     return float(np.abs(problem.gradient(np.zeros(problem.shape))).max()) or 1.0
 
 
+def separable_form(problem: Problem) -> Separable | None:
+    """Return the separable form of psi on the features; that of the constraint w >= 0 alone too, which no loop has."""
+    penalty, shape = problem.penalty, (problem.n_features, *problem.shape[1:])
+    if isinstance(penalty, NonnegativeL1) and penalty.lam == 0:
+        inner = penalty.with_lam(1.0).separable(shape)
+        return None if inner is None else inner._replace(lam=np.zeros_like(inner.lam))
+    return penalty.separable(shape)
+
+
 def form_of(problem: Problem) -> Form | None:
     """Return the form of a problem's psi with its intercept, or None where psi has none or is not convex."""
-    inner = problem.penalty.separable((problem.n_features, *problem.shape[1:])) if problem.penalty.convex else None
+    inner = separable_form(problem) if problem.penalty.convex else None
     if inner is None or inner.penalty not in PENALTIES:
         return None
     size, free = math.prod(problem.shape), int(problem.intercept) * problem.n_outputs
@@ -99,14 +119,15 @@ def form_of(problem: Problem) -> Form | None:
     l1, ridge = np.full(size, float(inner.l1)), np.zeros(size)
     if inner.penalty == "elastic_net":
         ridge[:] = inner.parameters[0]
-    if inner.penalty == "nonnegative" and free:
-        return None  # the free intercept has no sign constraint, which is one flag for all
     l1[size - free :] = ridge[size - free :] = 0.0
     members = np.argsort(labels, kind="stable")
     start = np.concatenate([[0], np.cumsum(np.bincount(labels, minlength=len(lam)))]).astype(np.int64)
     kink = lam + l1[members[start[:-1]]]
     scale = np.where(kink > 0, kink, kink.max() if kink.max() > 0 else gradient_scale(problem))
-    return Form(members, start, lam, l1, ridge, scale, inner.penalty == "nonnegative")
+    nonnegative = inner.penalty == "nonnegative"
+    if nonnegative:
+        lam[: len(inner.lam)] = np.maximum(lam[: len(inner.lam)], TINY)
+    return Form(members, start, lam, l1, ridge, scale, nonnegative)
 
 
 def restrict(form: Form, groups: Array) -> tuple[Array, dict[str, Any]]:

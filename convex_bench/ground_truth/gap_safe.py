@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
-from convex_bench.ground_truth.form import Form, form_of
+from convex_bench.ground_truth.form import TINY, Form, form_of
 from convex_bench.problem import Problem
 from manifold_id.validation import real
 
@@ -47,10 +47,11 @@ def dual_point(
     """
     margins = problem.margins(w.reshape(problem.shape)) if margins is None else margins
     residuals = problem.loss.derivative(margins, problem.y)
-    u = _without_free(problem, form, residuals)
+    held = (form.lam == 0) | ((form.lam <= TINY) & (form.norms(w) > 0))  # asks for X_g^T u = 0
+    u = _without_free(problem, form, residuals, held)
     v = gradient if u is residuals and gradient is not None else problem.adjoint(u).ravel()
     ridge = bool(form.ridge.any())
-    s = 1.0 if ridge else _scale(form, v)
+    s = 1.0 if ridge else _scale(form, v, held)
     conjugate = problem.loss.conjugate(s * u, problem.y).mean()
     dual = -float(conjugate)
     if ridge:
@@ -61,11 +62,11 @@ def dual_point(
     return DualPoint(s * u, s * v, max(primal - dual, 0.0) if np.isfinite(dual) else np.inf)
 
 
-def _without_free(problem: Problem, form: Form, u: Array) -> Array:
-    """Return u with X_0^T u = 0 for the columns X_0 of the coordinates without a penalty."""
-    free = form.of((form.lam == 0).astype(float)) * (form.l1[form.members] == 0) * (form.ridge[form.members] == 0)
+def _without_free(problem: Problem, form: Form, u: Array, held: Array) -> Array:
+    """Return u with X_0^T u = 0 for the columns X_0 of the groups `held`, where they have no other penalty."""
+    free = form.of(held.astype(float)) * (form.l1[form.members] == 0) * (form.ridge[form.members] == 0)
     coords = form.members[free > 0]
-    if coords.size == 0 or form.nonnegative:
+    if coords.size == 0:
         return u
     columns = np.unique(coords // problem.n_outputs)
     X = problem.design[:, columns]
@@ -83,9 +84,9 @@ def _without_free(problem: Problem, form: Form, u: Array) -> Array:
     return flat.reshape(u.shape)
 
 
-def _scale(form: Form, v: Array) -> float:
-    """Return the largest s <= 1 with s v in the dual ball: |S(s v_g, l1)| <= lam_g for all penalized groups."""
-    penalized = form.lam + form.l1[form.members[form.start[:-1]]] > 0
+def _scale(form: Form, v: Array, held: Array) -> float:
+    """Return the largest s <= 1 with s v in the dual ball: |S(s v_g, l1)| <= lam_g for all groups that are not free."""
+    penalized = ~held | (form.l1[form.members[form.start[:-1]]] > 0)
 
     def inside(s: float) -> bool:
         x = -s * v if form.nonnegative else np.abs(s * v)

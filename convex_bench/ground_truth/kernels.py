@@ -16,7 +16,7 @@ FULL_EVERY = 8  # epochs between two passes over the groups that are off
 def _soft(x, threshold, nonnegative):
     if x > threshold:
         return x - threshold
-    if x < -threshold and not nonnegative:
+    if x < -threshold and (not nonnegative or threshold == 0.0):  # no threshold: a free coordinate
         return x + threshold
     return 0.0
 

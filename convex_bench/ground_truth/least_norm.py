@@ -110,6 +110,7 @@ def _project(smooth: Smooth, form: Form, at: Iterate) -> Array:
     w = at.w.copy()
     moved = z[S] - N @ (N.T @ z[S])
     kept = np.sign(moved) == np.sign(z[S])
-    if (kept | (arrays["l1"][S] == 0) & ~form.nonnegative).all():
+    signed = (arrays["l1"][S] > 0) | (form.nonnegative & (arrays["lam"][group[S]] > 0))
+    if (kept | ~signed).all():
         w[coords[S]] = moved
     return w

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from convex_bench.ground_truth.form import form_of
+from convex_bench.ground_truth.form import TINY, form_of
 from convex_bench.problem import Problem
 
 Array = np.ndarray
@@ -65,7 +65,7 @@ def _psi(cp: Any, problem: Problem, w: Any) -> tuple[Any, list[Any]]:
         groups = [g for g in np.split(form.members, form.start[1:-1])]
         assert len(groups) == len(bounds)
         singles = np.array([g[0] for g in groups if len(g) == 1], dtype=int)
-        weights = np.array([lam for lam, g in zip(form.lam, groups, strict=True) if len(g) == 1])
+        weights = np.array([lam * (lam > TINY) for lam, g in zip(form.lam, groups, strict=True) if len(g) == 1])
         if weights.any():
             total += weights @ cp.abs(flat[singles])
         for lam, g in zip(form.lam, groups, strict=True):
@@ -75,7 +75,8 @@ def _psi(cp: Any, problem: Problem, w: Any) -> tuple[Any, list[Any]]:
             total += form.l1 @ cp.abs(flat)
         if form.ridge.any():
             total += 0.5 * cp.sum(cp.multiply(form.ridge, cp.square(flat)))
-        return total, [flat >= 0] if form.nonnegative else []
+        signed = form.members[form.of(form.lam > 0)]
+        return total, [flat[signed] >= 0] if form.nonnegative else []
     penalty: Any = problem.penalty
     x = w[: problem.n_features]
     name = type(penalty).__name__
@@ -83,8 +84,6 @@ def _psi(cp: Any, problem: Problem, w: Any) -> tuple[Any, list[Any]]:
         return penalty.lam * cp.normNuc(x), []
     if name == "TotalVariation":
         return penalty.lam * cp.norm1(cp.diff(x)) + penalty.l1 * cp.norm1(x), []
-    if name == "NonnegativeL1":
-        return penalty.lam * cp.sum(x), [x >= 0]
     if name in ("Box", "LInfBall"):
         return 0.0, [x >= penalty.lower, x <= penalty.upper]
     if name == "Simplex":

@@ -105,7 +105,7 @@ def newton_step(model: Any, nonnegative: bool, tol: float = 0.0) -> bool:
         crossed = kinked & (x * (x + step) < 0)
         step[crossed] = -x[crossed]
         if nonnegative:
-            step = np.maximum(step, -x)
+            step = np.where(lam[mine] > 0, np.maximum(step, -x), step)
         if -predicted * t <= 1e-15 * size or change(step) <= 1e-4 * t * predicted:
             model.move(S, step)
             model.z[S[crossed]] = 0.0

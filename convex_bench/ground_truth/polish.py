@@ -20,7 +20,7 @@ def prox_step(form: Form, w: Array, g: Array, L: Array) -> Array:
     each = form.of(L)
     x = w[form.members] - g[form.members] / each
     threshold = form.l1[form.members] / each
-    x = np.maximum(x, 0.0) if form.nonnegative else x
+    x = np.where(form.lam > 0, np.maximum(x, 0.0), x) if form.nonnegative else x
     x = np.sign(x) * np.maximum(np.abs(x) - threshold, 0.0)
     norms = np.abs(x) if len(form.lam) == form.size else np.sqrt(form.sums(x * x))
     shrink = np.where(norms > form.lam / L, 1.0 - form.lam / L / np.where(norms > 0, norms, 1.0), 0.0)
@@ -44,7 +44,7 @@ def support_start(smooth: Smooth, form: Form, w: Array) -> Array:
     kept = np.where(
         moved != 0, w, 0.0
     )  # the rule gives the support; values near a good start are better than the step's
-    return np.maximum(kept, 0.0) if form.nonnegative else kept
+    return form.feasible(kept)
 
 
 def settle(smooth: Smooth, form: Form, start: Array, tol: float) -> Iterate:

@@ -67,8 +67,9 @@ def prove(smooth: Smooth, form: Form, judged: Judged) -> Proof:
     kink = form.lam + form.l1[form.members[form.start[:-1]]]
     moved = np.sqrt(form.sums(q[form.members])) * change
     group_radius = np.maximum.reduceat(radii[form.members], form.start[:-1])
-    on = active & ((kink == 0) & (not form.nonnegative) | (form.norms(at.w) > group_radius))
-    off = ~active & ((form.norms(reach) + moved) * (1 + 8 * U * np.diff(form.start)) < form.lam)
+    on = active & ((kink == 0) | (form.norms(at.w) > group_radius))
+    reached = reach[form.members] if form.nonnegative else form.norms(reach)
+    off = ~active & (reached + moved + 8 * U * np.diff(form.start) * (np.abs(reached) + moved) < form.lam)
     alone = np.abs(v) + judged.error + np.sqrt(q) * change < form.l1  # an entry inside its own interval
     off |= ~active & (form.lam == 0) & (form.sums((~alone[form.members]).astype(np.int64)) == 0)
     zero = at.w == 0
@@ -82,7 +83,8 @@ def prove(smooth: Smooth, form: Form, judged: Judged) -> Proof:
 
 
 def _reach(form: Form, v: Array, error: Array) -> Array:
-    return np.maximum(-v + error if form.nonnegative else np.abs(v) + error - form.l1, 0.0)
+    """Return how far each entry of minus the gradient may reach towards its kink; negative where w >= 0 holds it."""
+    return -v + error if form.nonnegative else np.maximum(np.abs(v) + error - form.l1, 0.0)
 
 
 def _ball(smooth: Smooth, form: Form, judged: Judged, q: Array) -> tuple[Array, float, float] | None:
@@ -109,7 +111,7 @@ def _ball(smooth: Smooth, form: Form, judged: Judged, q: Array) -> tuple[Array, 
         if not (np.isfinite(H).all() and (D > 0).all()):
             return None
         B = H / D / D[:, None]
-    B = _fix_sums(smooth, form, flat, B)
+    B = _fix_sums(smooth, form, flat, B, D)
     mu = share * _smallest(B, problem.n)
     if mu <= 0.0:
         return None
@@ -143,8 +145,15 @@ def _ball(smooth: Smooth, form: Form, judged: Judged, q: Array) -> tuple[Array, 
     return None
 
 
-def _fix_sums(smooth: Smooth, form: Form, flat: Array, B: Array) -> Array:
-    """Add the square of the direction that moves all classes of a free row alike, along which f is constant."""
+def _sum_square(D: Array) -> Array:
+    """Return the square of a row's sum over classes in the scaled variable D z: zero where it is fixed."""
+    u = 1.0 / D
+    u /= np.linalg.norm(u)
+    return np.outer(u, u)
+
+
+def _fix_sums(smooth: Smooth, form: Form, flat: Array, B: Array, D: Array) -> Array:
+    """Add the square of the sum over classes of each free row, which is fixed since f does not depend on it."""
     K = smooth.outputs
     if K == 1:
         return B
@@ -153,7 +162,7 @@ def _fix_sums(smooth: Smooth, form: Form, flat: Array, B: Array) -> Array:
     rows, counts = np.unique(flat[free[flat]] // K, return_counts=True)
     for row in rows[counts == K]:
         places = np.flatnonzero(flat // K == row)
-        B[np.ix_(places, places)] += 1.0 / K
+        B[np.ix_(places, places)] += _sum_square(D[places])
     return B
 
 
@@ -214,7 +223,8 @@ def prove_strongly_convex(problem: Problem, w: Array, certificate: Certificate, 
     if isinstance(problem.penalty, NuclearNorm) and problem.n_outputs > 1:
         # w 1 = 0 at every solution: f does not depend on w 1, and |w|_* falls where it is projected away
         K = problem.n_outputs
-        B += np.kron(np.eye(w.shape[0]), np.full((K, K), 1.0 / K))
+        for places in np.arange(w.size).reshape(-1, K):
+            B[np.ix_(places, places)] += _sum_square(D[places])
         outside = float(np.linalg.norm(w.sum(axis=1))) / math.sqrt(K)
     mu = _smallest(B, problem.n)
     if mu <= 0.0:

@@ -10,6 +10,7 @@ from typing import Any, Self
 
 import numpy as np
 
+from convex_bench.problem import null_model
 from convex_bench.problem.arrays import check_same_rows, plain_labels
 from convex_bench.problem.losses import LOSSES, Loss
 from convex_bench.problem.row_matrix import Design, RowMatrix
@@ -274,75 +275,9 @@ class Problem:
             return np.sqrt(variance)
         return np.sqrt(np.bincount(self.separable.labels, weights=variance, minlength=len(self.separable.lam)))
 
-    def _free(self) -> tuple[Array, Array]:
-        """Return (flat coordinates without a kink, the ridge on each): the intercept, groups of weight 0.
-
-        They do not depend on lam: `lambda_max` asks what happens at another one.
-        """
-        size = self.n_features * self.n_outputs
-        free, ridge = np.arange(size, size + self.intercept * self.n_outputs), 0.0
-        try:
-            form = self.penalty.with_lam(1.0).separable((self.n_features, *self.shape[1:]))
-        except NotImplementedError:
-            form = None
-        features = np.empty(0, dtype=np.int64)
-        if form is not None and form.penalty in ("abs", "elastic_net") and form.l1 == 0 and form.lam.any():
-            features = np.flatnonzero(form.lam[form.labels] == 0)
-            ridge = form.parameters[0] if form.penalty == "elastic_net" else 0.0
-        return np.concatenate([features, free]), np.concatenate([np.full(len(features), ridge), np.zeros(len(free))])
-
     def null_model(self) -> Array:
-        """Return the minimizer of F over the coordinates without a kink (groups of weight 0, intercept), others 0.
-
-        An intercept alone has a closed form; free groups besides take Newton's method, to rounding. Where that fit has
-        no minimizer (separable rows), the gradient at the point returned is that of the limit up to rounding.
-        """
-        w = np.zeros((self.shape[0], self.n_outputs))
-        if self.intercept:
-            w[-1] = self.loss.null_margin(self.y)
-        free, ridge = self._free()
-        if len(free) > int(self.intercept) * self.n_outputs:
-            self._fit(w.reshape(-1), free, ridge)
-        return w.reshape(self.shape)
-
-    def _fit(self, w: Array, free: Array, ridge: Array) -> None:
-        """Move the flat w on `free` to the least f + ridge |w|^2 / 2, in place, by damped Newton steps.
-
-        A step is a least-squares problem on the rows times a root B of the loss's curvature, which keeps the condition
-        of the columns: with p = softmax(m), diag(p) - p p^T = B^T B for B = diag(p)^1/2 - p^1/2 p^T.
-        """
-        features, k = np.divmod(free, self.n_outputs)
-        A = self.design[:, features]
-        A = (A.toarray() if self._matrix.sparse else A).astype(np.float64)
-        scale = np.maximum(np.sqrt((A * A).sum(axis=0)), np.finfo(float).tiny)
-
-        def at(point: Array) -> tuple[float, Array]:
-            value, g = self.smooth(point.reshape(self.shape))
-            x = point[free]
-            return value + 0.5 * float(ridge @ x**2), g.reshape(-1)[free] + ridge * x
-
-        value, slope = at(w)
-        for _ in range(100):
-            margins = self.margins(w.reshape(self.shape))
-            d = self.loss.derivative(margins, self.y).reshape(self.n, -1)
-            root, target = self.loss.root(margins, d)
-            M = np.vstack([(A[:, None, :] * root[:, :, k]).reshape(-1, len(free)), np.diag(np.sqrt(self.n * ridge))])
-            right = np.append(target.ravel(), np.sqrt(self.n * ridge) * w[free])
-            step = -np.linalg.lstsq(M / scale, right, rcond=1e-14)[0] / scale
-            decrease = float(slope @ step)
-            for t in 0.5 ** np.arange(30):
-                new = w.copy()
-                new[free] += t * step
-                new_value, new_slope = at(new)
-                if -decrease <= 1e-13 * abs(value):  # F cannot tell the points apart
-                    better = np.abs(new_slope / scale).max() < np.abs(slope / scale).max()
-                else:
-                    better = new_value <= value + 1e-4 * t * decrease
-                if better:
-                    break
-            else:
-                return  # rounding
-            w[:], value, slope = new, new_value, new_slope
+        """Return the minimizer of F over the coordinates without a kink (groups of weight 0, intercept), others 0."""
+        return null_model.fit(self)[0]
 
     def lambda_max(self) -> float:
         """Return the smallest lam for which the null model is stationary.
@@ -350,9 +285,7 @@ class Problem:
         psi's own lambda_max at the gradient of f at `null_model()`, coordinates without a kink left out: they are at
         rest there. Raises NotImplementedError where psi has none.
         """
-        g = self.gradient(self.null_model())
-        g.reshape(-1)[self._free()[0]] = 0.0
-        return float(self.penalty.lambda_max(g[: self.n_features]))
+        return float(self.penalty.lambda_max(null_model.gradient(self)))
 
     def is_trivial(self) -> bool:
         """Whether lam >= lambda_max, so that the null model is a solution; False where psi has no lambda_max."""

@@ -434,3 +434,19 @@ def test_lambda_max_is_taken_at_the_fit_of_the_free_part(loss, intercept, ridge)
     below = solve(problem.with_lam(0.9999 * top))
     assert above.active == 2 + intercept
     assert below.active == 3 + intercept
+
+
+@pytest.mark.parametrize("mean", [1e2, 1e8])
+@pytest.mark.parametrize("free", [False, True])
+@pytest.mark.parametrize("storage", [np.asarray, sparse.csr_array])
+def test_lambda_max_keeps_its_digits_where_columns_lie_far_from_zero(mean, free, storage):
+    """The gradient at the fit of the free part is that of the centred columns, here exact: multiples of 1/8."""
+    rng = np.random.default_rng(1)
+    Z = rng.integers(-24, 25, (40, 4)) / 8
+    y = np.where(Z[:, 3] + rng.standard_normal(40) > 0, 1, 0)
+    psi = GroupLasso(1.0, groups=np.arange(4), weights=[0.0 if free else 1.0, 1.0, 1.0, 1.0])
+    near = Problem(Z, y, regularizer=psi, intercept=True).lambda_max()
+    far = Problem(storage(Z + mean * np.array([1, -1, 3, 0])), y, regularizer=psi, intercept=True)
+    assert far.lambda_max() == pytest.approx(near, rel=1e-12)
+    w = far.null_model()
+    assert np.count_nonzero(w) == 1 + free

@@ -7,7 +7,7 @@ from sklearn.datasets import load_iris
 from convex_bench import Problem, Study, solve
 from convex_bench.ground_truth.existence import recession_direction
 from manifold_id.methods import ProxSGD
-from manifold_id.regularizers import L1, ElasticNet, GroupLasso, TotalVariation
+from manifold_id.regularizers import L1, Box, ElasticNet, GroupLasso, NonnegativeL1, TotalVariation
 
 FOUR = Problem([[1.0], [2.0], [-1.0], [-2.0]], [1, 1, 0, 0], "logistic", L1(0.0))
 FREE_COLUMN = Problem(
@@ -62,3 +62,26 @@ def test_a_study_refuses_a_problem_without_a_solution(tmp_path):
     study = Study({"four": FOUR}, {"S": ProxSGD(lr=0.1)}, seeds=1, steps=10)
     with pytest.raises(RuntimeError, match="'four' has no solution"):
         study.run(out=tmp_path, progress=False)
+
+
+@pytest.mark.parametrize("intercept", [False, True])
+@pytest.mark.parametrize(
+    ("penalty", "exists"),
+    [
+        (NonnegativeL1(0.0), False),
+        (NonnegativeL1(0.1), True),
+        (Box(0.0, np.inf), False),
+        (Box(-np.inf, 0.0), True),
+        (Box(-np.inf, 1.0), True),
+        (Box((-1.0, -np.inf), (np.inf, 0.0)), False),
+        (Box(-1.0, 1.0), True),
+    ],
+    ids=str,
+)
+def test_bounds_on_one_side_are_open_on_the_other(penalty, exists, intercept):
+    """The first column separates the rows, its negative does not."""
+    X, y = [[1.0, 0.0], [2.0, 1.0], [-1.0, 0.5], [-2.0, 0.0]], [1, 1, -1, -1]
+    direction = recession_direction(Problem(X, y, regularizer=penalty, intercept=intercept))
+    assert (direction is None) is exists
+    if not exists:
+        assert direction[0] > 0 and (np.array(y) * (X @ direction[:2] + (direction[2] if intercept else 0)) >= 0).all()

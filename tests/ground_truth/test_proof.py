@@ -6,15 +6,16 @@ from fractions import Fraction
 import numpy as np
 import pytest
 from numba import njit
+from scipy.optimize import nnls
 
 from convex_bench import Problem, solve
 from convex_bench.ground_truth.doubled import EXP, ROOTS, _exp, accurate_gradient
 from convex_bench.ground_truth.form import form_of
 from convex_bench.ground_truth.gram import Smooth
-from convex_bench.ground_truth.proof import prove
+from convex_bench.ground_truth.proof import _sum_square, prove
 from convex_bench.ground_truth.refine import judge
 from convex_bench.ground_truth.working_set import evaluate
-from manifold_id.regularizers import L1, ElasticNet, GroupLasso
+from manifold_id.regularizers import L1, ElasticNet, GroupLasso, NonnegativeL1
 
 
 def exact_gradient(problem, w, low):
@@ -155,3 +156,44 @@ def test_exp_in_double_double_is_as_accurate_as_its_bound():
             hi, lo = compiled(float(x), low)
             exact = (Decimal(float(x)) + Decimal(low)).exp()
             assert abs(Decimal(hi) + Decimal(lo) - exact) <= exact * Decimal(EXP)
+
+
+def test_classes_of_unequal_curvature_are_bounded_from_below():
+    """On the plane where a row's sum stays the Hessian is at least the smallest eigenvalue with `_sum_square`."""
+    rng = np.random.default_rng(0)
+    too_large = 0
+    for _ in range(50):
+        p = rng.dirichlet([5.0, 0.5, 0.3])
+        D = np.sqrt(p * (1 - p))
+        B = (np.diag(p) - np.outer(p, p)) / D / D[:, None]
+        plane = np.linalg.svd((1.0 / D)[None])[2][1:]  # x = D z with sum z = 0
+        true = np.linalg.eigvalsh(plane @ B @ plane.T)[0]
+        assert np.linalg.eigvalsh(B + _sum_square(D))[0] <= true * (1 + 1e-12)
+        too_large += np.linalg.eigvalsh(B + 1 / 3)[0] > true * (1 + 1e-9)
+    assert too_large > 10  # what equal classes would allow
+
+
+@pytest.mark.parametrize("loss", ["squared", "logistic", "multinomial"])
+@pytest.mark.parametrize("scaling", ["plain", "scaled", "far"])
+def test_nonnegative_weights_beside_a_free_intercept(loss, scaling):
+    rng = np.random.default_rng(5)
+    Z = rng.standard_normal((60, 6))
+    m = Z @ [1.0, -1.0, 0.5, 0, 0, 2.0] + 0.3 * rng.standard_normal(60) + 1.0
+    X = {"plain": Z, "scaled": Z * 10.0 ** np.linspace(-6, 6, 6), "far": Z + 1e4}[scaling]
+    y = {"squared": m, "logistic": m > 0, "multinomial": np.digitize(m, [-0.5, 1.5])}[loss]
+    problem = Problem(X, y, loss, NonnegativeL1(1.0), intercept=True)
+    problem = problem.with_lam(0.1 * problem.lambda_max())
+    solution = solve(problem)
+    assert solution.status == "certified", solution.reason
+    assert (solution.coef >= 0).all() and (solution.coef == 0).any() and np.any(solution.intercept != 0)
+    if scaling == "plain":
+        witness = solve(problem, solver="cvxpy").witness
+        assert solution.value <= witness <= solution.value + 1e-7
+
+
+def test_nonnegative_least_squares_without_a_penalty():
+    rng = np.random.default_rng(2)
+    X, y = rng.standard_normal((50, 8)), rng.standard_normal(50)
+    solution = solve(Problem(X, y, "squared", NonnegativeL1(0.0)))
+    assert solution.status == "certified" and solution.gap <= 1e-14
+    np.testing.assert_allclose(solution.w, nnls(X, y)[0], atol=1e-12)
