@@ -9,6 +9,7 @@ from click.testing import CliRunner
 from convex_bench import solve
 from convex_bench.audit import __main__ as audit
 from convex_bench.audit import draw, judge
+from convex_bench.audit.draw import OTHERS
 
 
 def test_a_small_run_finds_no_false_claim(tmp_path):
@@ -59,6 +60,23 @@ def test_every_false_claim_is_found(loss):
     }.items():
         assert any(claim.startswith(sort) for claim in judge(case, other)), sort
     assert any(claim.startswith("warning") for claim in judge(case, solution, warned=True))
+
+
+@pytest.mark.parametrize("penalty", OTHERS)
+def test_false_claims_of_psi_that_are_no_sums_of_norms_are_found(penalty):
+    case, solution = find(penalty=penalty, scaling="plain", storage="dense")
+    assert judge(case, solution) == []
+    far = solution.w + 1e-6 * np.abs(solution.w).max()
+    codes = solution.codes.copy()
+    codes[np.flatnonzero(codes[: len(codes) - case.problem.intercept] > 0)[-1]] = 0  # as if held
+    for sort, other in {
+        "value": changed(solution, value=solution.value + 1e-6 * abs(solution.value)),
+        "radius": changed(solution, radius=solution.radius * 1e-6 + 1e-300),
+        "residual": changed(solution, w=far) if penalty != "nuclear norm" else None,
+        "proved": changed(solution, codes=codes) if penalty == "nuclear norm" else None,
+    }.items():
+        if other is not None:
+            assert any(claim.startswith(sort) for claim in judge(case, other)), sort
 
 
 def test_a_certificate_without_a_minimizer_is_found():
