@@ -99,20 +99,17 @@ def solve_checked(
         witness, name = problem.value(_feasible(problem, w)), f"cvxpy ({backend}), prox-gradient support, Newton"
     form = form_of(problem)
     if form is None:
-        point, certificate, steps = fista(problem, w, tol)
-        best = None
+        best = _by_fista(problem, w, tol)
         name = name.replace("working-set prox-Newton", "FISTA with restart").replace("support, Newton", "steps")
     else:
         smooth = Smooth(problem) if smooth is None else smooth
         best = _by_newton(problem, form, smooth, w, tol)
         others = _other_starts(problem, solver, start, far=best.frame is not None)
-        while best.judged.worst > HOPELESS and (again := next(others, None)) is not None:
+        while best.worst > HOPELESS and (again := next(others, None)) is not None:
             other = _by_newton(problem, form, smooth, again[0], tol)
-            if other.judged.worst < best.judged.worst:
+            if other.worst < best.worst:
                 best, name = other, again[1]
-        certificate = best.certificate
-        point, steps = best.judged.at.w.reshape(problem.shape), best.judged.at.steps
-    return _solution(problem, form, point, best, certificate, solver, name, began, steps, witness, tol)
+    return _solution(problem, form, best, Asked(solver, name, witness, began))
 
 
 def _other_starts(problem: Problem, solver: str, start: Any, far: bool) -> Iterator[tuple[Array, str]]:
@@ -144,14 +141,71 @@ def _feasible(problem: Problem, w: Array) -> Array:
 
 
 @dataclass(frozen=True, eq=False)
-class Answer:
-    """A point that Newton's method found, its certificate, and what can be asked of it."""
+class Asked:
+    """Who solves, how in words, F at the witness's own answer, and when it began."""
 
-    judged: Judged
+    solver: str
+    method: str
+    witness: float
+    began: float
+
+
+@dataclass(frozen=True, eq=False)
+class Answer:
+    """A point w + low, of the problem's shape, with its certificate and what can be asked of it.
+
+    proof : the radius of a ball that holds the solution, and which atoms are proved.
+    judged, frame : of Newton's method alone; frame where the columns were centred.
+    """
+
+    w: Array
+    low: Array
     certificate: Certificate
-    proof: Callable[[], Proof]
+    proof: Callable[[], tuple[float, Array]]
     gap: Callable[[], float]
+    steps: int
+    judged: Judged | None = None
     frame: Centred | None = None
+
+    @property
+    def worst(self) -> float:
+        """The largest relative residual."""
+        return float(self.certificate.residual.max(initial=0.0))
+
+
+def _by_fista(problem: Problem, w: Array, tol: float) -> Answer:
+    """Return the answer for a psi that is no sum of norms, with centred columns where they are far from their mean."""
+    frame = centred(problem)
+    inner = problem if frame is None else frame.problem
+    point, plain, steps = fista(inner, w if frame is None else frame.start(w), tol)
+    low = np.zeros_like(point)
+    w = point
+    if frame is not None:
+        w, low = (part.reshape(problem.shape) for part in frame.original(point.ravel(), low.ravel()))
+    certificate, error = plain, np.zeros(w.size)
+    if plain.status != "failed":
+        certificate, error = _accurately(problem, w, low, tol)
+
+    def proof() -> tuple[float, Array]:
+        at = (certificate, error) if frame is None else _accurately(inner, point, np.zeros_like(point), tol)
+        radius, proved = prove_strongly_convex(inner, point, *at)
+        if frame is not None:  # the intercept moves by c (w - w*) besides
+            radius = radius * (2.0 + float(np.abs(frame.shift).sum())) + 1.001 * float(np.linalg.norm(low))
+        return radius, proved
+
+    return Answer(w, low, certificate, proof, lambda: math.inf, steps)
+
+
+def _newton_answer(
+    problem: Problem, form: Form, judged: Judged, tol: float, proof: Callable[[], Proof], gap: Callable[[], float]
+) -> Answer:
+    def by_atom() -> tuple[float, Array]:
+        found = proof()
+        return found.radius, _by_atom(problem, form, found)
+
+    w, low = (part.reshape(problem.shape) for part in (judged.at.w, judged.low))
+    certificate = judged_certificate(problem, form, judged, tol)
+    return Answer(w, low, certificate, by_atom, gap, judged.at.steps, judged)
 
 
 def _by_newton(problem: Problem, form: Form, smooth: Smooth, w: Array, tol: float) -> Answer:
@@ -159,8 +213,9 @@ def _by_newton(problem: Problem, form: Form, smooth: Smooth, w: Array, tol: floa
     if frame is not None:
         return _by_centring(problem, form, smooth, frame, w, tol)
     judged = _newton(problem, form, smooth, w, tol)
-    certificate = judged_certificate(problem, form, judged, tol)
-    return Answer(judged, certificate, partial(prove, smooth, form, judged), partial(_gap, problem, form, judged))
+    return _newton_answer(
+        problem, form, judged, tol, partial(prove, smooth, form, judged), partial(_gap, problem, form, judged)
+    )
 
 
 def _gap(problem: Problem, form: Form, judged: Judged) -> float:
@@ -199,14 +254,14 @@ def _by_centring(problem: Problem, form: Form, smooth: Smooth, frame: Centred, w
         at = correct(inner, form, at, with_low=True)
     assert best is not None
     judged, source = best
-    certificate = judged_certificate(problem, form, judged, tol)
 
     def proof() -> Proof:
         found = prove(inner, form, source)  # the intercept moves by c (w - w*) besides
         low = 1.001 * float(np.linalg.norm(judged.low))
         return replace(found, radius=found.radius * (2.0 + float(np.abs(frame.shift).sum())) + low)
 
-    return Answer(judged, certificate, proof, partial(_gap, frame.problem, form, source), frame)
+    gap = partial(_gap, frame.problem, form, source)
+    return replace(_newton_answer(problem, form, judged, tol, proof, gap), frame=frame)
 
 
 def _tiny(problem: Problem, form: Form, w: Array) -> bool:
@@ -219,42 +274,21 @@ def _tiny(problem: Problem, form: Form, w: Array) -> bool:
     return bool((norms[kinked] < DEGENERATE * threshold[kinked]).any())
 
 
-def _solution(
-    problem: Problem,
-    form: Form | None,
-    w: Array,
-    best: Answer | None,
-    certificate: Certificate,
-    solver: str,
-    method: str,
-    began: float,
-    steps: int,
-    witness: float,
-    tol: float,
-) -> Solution:
-    status = certificate.status
-    gap = float("inf")
-    low = np.zeros_like(w)
-    proved, radius = np.zeros(len(certificate.codes), dtype=bool), float("inf")
-    if form is not None and best is not None:
+def _solution(problem: Problem, form: Form | None, best: Answer, asked: Asked) -> Solution:
+    w, certificate = best.w, best.certificate
+    status, gap = certificate.status, math.inf
+    proved, radius = np.zeros(len(certificate.codes), dtype=bool), math.inf
+    if form is None:
+        curvature = partial(affine_curvature, problem, w, certificate.codes)
+    else:
         gap = best.gap()
         curvature = partial(form_curvature, problem, form, w.reshape(-1), best.frame)
         if status == "certified" and _tiny(problem, form, w):
             status = "degenerate"
-        low = best.judged.low.reshape(w.shape)
-        if status != "failed":
-            proof = best.proof()
-            proved, radius = _by_atom(problem, form, proof), proof.radius
-            if status == "certified" and not proved.all():
-                status = "degenerate"
-    else:
-        curvature = partial(affine_curvature, problem, w, certificate.codes)
-        if status != "failed":
-            certificate, error = _accurately(problem, w, certificate, tol)
-            status = certificate.status
-            radius, proved = prove_strongly_convex(problem, w, certificate, error)
-            if status == "certified" and not proved.all():
-                status = "degenerate"
+    if status != "failed":
+        radius, proved = best.proof()
+        if status == "certified" and not proved.all():
+            status = "degenerate"
     value, direction = problem.value(w), recession_direction(problem)
     if direction is not None:
         status, radius, proved = "unattained", math.inf, np.zeros_like(proved)
@@ -262,10 +296,10 @@ def _solution(
     return Solution(
         w=w,
         direction=direction,
-        low=low,
+        low=best.low,
         radius=radius,
         proved=proved,
-        reason=_reason(problem, form, best.judged if best else None, certificate, status),
+        reason=_reason(problem, form, best, status),
         value=value,
         gap=gap,
         residual=certificate.residual,
@@ -278,11 +312,11 @@ def _solution(
         curvature=curvature,  # type: ignore[arg-type]
         lipschitz=problem.lipschitz,  # type: ignore[arg-type]
         status=status,
-        solver=solver,
-        method=method,
-        seconds=time.perf_counter() - began,
-        iterations=steps,
-        witness=witness,
+        solver=asked.solver,
+        method=asked.method,
+        seconds=time.perf_counter() - asked.began,
+        iterations=best.steps,
+        witness=asked.witness,
         intercepted=problem.intercept,
         names=None if problem.regularizer.atom_names is None else np.array(problem.regularizer.atom_names),
     )
@@ -300,10 +334,10 @@ def _infimum(problem: Problem, w: Array, direction: Array) -> float:
     return float(value)
 
 
-def _accurately(problem: Problem, w: Array, certificate: Certificate, tol: float) -> tuple[Certificate, Array]:
-    """Return the certificate from a gradient in double-double arithmetic, its residuals with that gradient's error."""
+def _accurately(problem: Problem, w: Array, low: Array, tol: float) -> tuple[Certificate, Array]:
+    """Return (certificate of w + low from a gradient in double-double arithmetic, its error counted in; that error)."""
     flat = w.reshape(-1)
-    found = accurate_gradient(problem, flat, np.zeros_like(flat), np.arange(flat.size))
+    found = accurate_gradient(problem, flat, low.reshape(-1), np.arange(flat.size))
     scale = gradient_scale(problem)
     exact = certify(w, found.gradient.reshape(w.shape), problem.regularizer, tol=tol, gradient_scale=scale)
     lost = float(np.linalg.norm(found.error))
@@ -347,23 +381,23 @@ def _by_atom(problem: Problem, form: Form, proof: Proof) -> Array:
     return proved.copy() if free is None else np.append(proved, free.all())
 
 
-def _reason(problem: Problem, form: Form | None, best: Judged | None, certificate: Certificate, status: str) -> str:
+def _reason(problem: Problem, form: Form | None, best: Answer, status: str) -> str:
     """Return why a solution is not certified, and the remedy; nothing where it is."""
     if status == "certified":
         return ""
     if status == "unattained":
         return "F falls for ever along `direction` (free columns separate rows): penalize them, or add a ridge"
     if status == "degenerate":
-        if certificate.relative_margin < DEGENERATE:
+        if best.certificate.relative_margin < DEGENERATE:
             return "an atom that is off has a margin of zero up to rounding: its place on or off is not determined"
-        if form is not None and _tiny(problem, form, best.at.w if best else np.zeros(form.size)):
+        if form is not None and _tiny(problem, form, best.w):
             return "an active atom is below 1e-8 of its prox-gradient threshold: its place on or off is not determined"
         return "the solution is not proved unique (dependent columns), or an active atom is zero up to its error"
-    if form is None or best is None:
-        return "the iteration ended above the tolerance"
+    if form is None or best.judged is None:
+        return "the iteration ended above the tolerance: centre and scale the columns of X"
     scale = np.empty(form.size)
-    scale[form.members] = form.of(best.scale)
-    lost = best.terms / np.maximum(scale, np.finfo(float).tiny)
+    scale[form.members] = form.of(best.judged.scale)
+    lost = best.judged.terms / np.maximum(scale, np.finfo(float).tiny)
     if lost.max() > STATIONARY:
         worst = int(lost.argmax()) // problem.n_outputs
         name = "the intercept" if worst == problem.n_features else f"column {worst}"
