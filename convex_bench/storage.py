@@ -19,6 +19,7 @@ import numpy as np
 
 from manifold_id.files import PART, write_atomic
 
+SCHEMA = 4  # raised whenever the content of stored files changes
 MEASURED = "measured"  # the name of the file of what is measured
 
 
@@ -62,26 +63,14 @@ def key_of(description: dict[str, Any]) -> str:
     return digest(json.dumps(description, sort_keys=True, allow_nan=False))[:32]
 
 
-def sealed(value: Any) -> bytes:
+def sealed(value: Any, indent: int | None = 1) -> bytes:
     """Return the JSON text of `value` with the sha256 of its characters; NaN and infinity are stored as null."""
-    body = json.dumps(plain(value), indent=1, allow_nan=False)
+    body = json.dumps(plain(value), indent=indent, allow_nan=False)
     return f'{{"sha256": "{digest(body)}",\n"record": {body}}}\n'.encode()
 
 
-def write_sealed(path: Path, value: Any) -> None:
-    """Write a JSON file that `read_sealed` can check; it appears whole or not at all, and replaces even a folder."""
-    _write(path, partial(Path.write_bytes, data=sealed(value)))
-
-
-def read_sealed(path: Path) -> Any:
-    """Return what `write_sealed` wrote.
-
-    Raises
-    ------
-    StoredFileError
-        If the file is missing or is not byte for byte what was written.
-    """
-    data = _read(path)
+def unsealed(path: Path, data: bytes) -> Any:
+    """Return the value of a `sealed` text that was read from `path`; raises StoredFileError unless it is intact."""
     head = len(b'{"sha256": "",\n"record": ') + 64
     try:
         value = json.loads(data[head:-2])
@@ -93,14 +82,35 @@ def read_sealed(path: Path) -> Any:
     return value
 
 
-def _read(path: Path) -> bytes:
+def write_sealed(path: Path, value: Any) -> None:
+    """Write a JSON file that `read_sealed` can check; it appears whole or not at all, and replaces even a folder."""
+    write_file(path, partial(Path.write_bytes, data=sealed(value)))
+
+
+def read_sealed(path: Path) -> Any:
+    """Return what `write_sealed` wrote.
+
+    Raises
+    ------
+    StoredFileError
+        If the file is missing or is not byte for byte what was written.
+    """
+    return unsealed(path, read_file(path))
+
+
+def read_file(path: Path, start: int = 0, size: int = -1) -> bytes:
+    """Return `size` bytes of a file from `start` on, by default all; raises StoredFileError where it cannot be read."""
     try:
-        return path.read_bytes()
+        with open(path, "rb") as file:
+            file.seek(start)
+            return file.read(size)
     except OSError as error:
         raise StoredFileError(path, f"cannot be read ({error.strerror})") from error
 
 
-def _write(path: Path, write: Callable[[Path], Any]) -> None:
+def write_file(path: Path, write: Callable[[Path], Any]) -> None:
+    """Let `write` write a file; it appears whole or not at all, and replaces even a folder."""
+    path.parent.mkdir(exist_ok=True)
     _clear_folder(path)
     write_atomic(path, write, sync=False)  # what a crash of the machine cuts short is refused when it is read
 
@@ -125,7 +135,27 @@ def check_writable(folder: str | os.PathLike[str]) -> Path:
     return path
 
 
-class Store:
+class Folder:
+    """A folder of stored files, made when the first one is written."""
+
+    def __init__(self, folder: Path) -> None:
+        """Use `folder`."""
+        self.folder = folder
+
+    def uninterrupted(self, write: Callable[..., None], *args: Any) -> None:
+        """Call `write`: Ctrl-C reaches the main thread alone, and another one finishes what has been begun."""
+        with ThreadPoolExecutor(1) as writer:
+            writer.submit(write, *args).result()
+
+    def tidy(self, older_than: float = 3600.0) -> None:
+        """Delete unfinished files that a killed process left more than `older_than` seconds ago."""
+        for path in self.folder.glob(f"{PART}*"):
+            with contextlib.suppress(OSError):
+                if time.time() - path.stat().st_mtime > older_than:
+                    path.unlink()
+
+
+class Store(Folder):
     """Records in one folder: KEY.json and KEY.measured beside the files KEY.NAME that belong to them.
 
     The JSON file is written last and holds the sha256 of the others, so that a record exists exactly when all of
@@ -133,25 +163,16 @@ class Store:
     the file KEY.measured, with a sha256 of its own: all other files are the same at every repetition.
     """
 
-    def __init__(self, folder: Path) -> None:
-        """Use (and create) `folder`."""
-        self.folder = folder
-        folder.mkdir(parents=True, exist_ok=True)
-
     def save(self, entries: Iterable[Entry]) -> None:
-        """Store records.
-
-        Ctrl-C reaches the main thread alone, and another one writes: what has been begun is finished.
-        """
-        with ThreadPoolExecutor(1) as writer:
-            writer.submit(self._save, list(entries)).result()
+        """Store records."""
+        self.uninterrupted(self._save, list(entries))
 
     def _save(self, entries: list[Entry]) -> None:
         for entry in entries:
             sums = {}
             for name, write in entry.files.items():
                 path = self.path(entry.key, name)
-                _write(path, write)
+                write_file(path, write)
                 data = path.read_bytes()
                 sums[name] = {"bytes": len(data), "sha256": digest(data)}
             write_sealed(self.path(entry.key, MEASURED), {"key": entry.key, **entry.measured})
@@ -181,7 +202,7 @@ class Store:
     def read(self, record: dict[str, Any], name: str) -> bytes:
         """Return the content of a file of a record; raises StoredFileError unless it is what was saved."""
         path = self.path(record["key"], name)
-        data = _read(path)
+        data = read_file(path)
         if digest(data) != record["files"][name]["sha256"]:
             raise StoredFileError(path, "is not what was written")
         return data
@@ -193,17 +214,10 @@ class Store:
     def remove(self, keys: Iterable[str]) -> None:
         """Delete records, the JSON file (which makes a record exist) first."""
         chosen = set(keys)
-        paths = [path for path in self.folder.iterdir() if path.name.split(".")[0] in chosen]
+        paths = [path for path in self.folder.glob("*") if path.name.split(".")[0] in chosen]
         for path in sorted(paths, key=lambda path: path.suffix != ".json"):
             _clear_folder(path)
             path.unlink(missing_ok=True)
-
-    def tidy(self, older_than: float = 3600.0) -> None:
-        """Delete unfinished files that a killed process left more than `older_than` seconds ago."""
-        for path in self.folder.glob(f"{PART}*"):
-            with contextlib.suppress(OSError):
-                if time.time() - path.stat().st_mtime > older_than:
-                    path.unlink()
 
 
 def plain(value: Any) -> Any:

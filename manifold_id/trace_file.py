@@ -6,6 +6,7 @@ import io
 import os
 import zipfile
 import zlib
+from typing import BinaryIO
 
 import numpy as np
 
@@ -53,11 +54,17 @@ def read_arrays(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
     ValueError
         If the file is cut short, damaged or no file of a trace.
     """
+    with open(path, "rb") as stream:
+        return unpack(stream, os.fspath(path))
+
+
+def unpack(stream: BinaryIO, name: str | bytes) -> dict[str, np.ndarray]:
+    """Return the arrays of a file that `pack` made; raises ValueError, with its name, where it is not whole."""
     try:
-        with open(path, "rb") as stream, np.load(stream, allow_pickle=False) as stored:
+        with np.load(stream, allow_pickle=False) as stored:
             packed = {key: stored[key] for key in _NAMES}
     except (KeyError, ValueError, EOFError, TypeError, AttributeError, zipfile.BadZipFile, zlib.error) as error:
-        raise ValueError(f"{os.fspath(path)!r} holds no whole trace ({error}): record it again") from error
+        raise ValueError(f"{name!r} holds no whole trace ({error}): record it again") from error
     step, new = np.cumsum(packed["gap"], dtype=np.int64), packed["new"]
     if new.dtype == np.uint8:
         new = np.unpackbits(new, count=len(step)).view(np.int8)

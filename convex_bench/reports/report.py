@@ -24,7 +24,7 @@ def write_report(results: Results, *, again: bool = True) -> Path:
     """
     study = results.study
     target, stamp = results.folder / "report.html", results.folder / "report.json"
-    key = key_of({"study": study, "runs": results.keys(), "version": __version__})
+    key = key_of({"results": results.key(), "version": __version__})
     if not again and _is_current(target, stamp, key):
         return target
     tables = study_tables(results)
@@ -35,7 +35,7 @@ def write_report(results: Results, *, again: bool = True) -> Path:
     ]
     if results.missing:
         summary.append(f"Unfinished: {results.missing} runs of the study are not there.")
-    solutions, facts, curves = results.solutions(), results.facts(), results.curves(structure=True)
+    solutions, facts, curves = results.solutions(), results.facts(), results.curves()
     sections = []
     for name in results.problems:
         if name in tables and name in solutions:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -13,7 +12,8 @@ from threadpoolctl import threadpool_limits
 from convex_bench import engine
 from convex_bench.engine import Run
 from convex_bench.problem import Problem
-from convex_bench.studies.summaries import summarize
+from convex_bench.studies.stored_runs import pack_curves
+from convex_bench.studies.summaries import curves, summarize
 from manifold_id.methods.base import Method
 from manifold_id.trace_file import pack
 
@@ -43,12 +43,12 @@ class Block(NamedTuple):
 
 
 class Finished(NamedTuple):
-    """One run as it is stored: its facts in JSON values, the bytes of its files by name, and what was measured."""
+    """One run as it is stored: its facts in JSON values, its parts as bytes, and the seconds that it took."""
 
     seed: int
     summary: dict[str, Any]
-    files: dict[str, bytes]
-    measured: dict[str, float]
+    parts: dict[str, bytes]
+    seconds: float
 
 
 class Done(NamedTuple):
@@ -78,23 +78,15 @@ def compute(case: Case, block: Block, threads: int, progress: Progress | None = 
             threads=threads,
             progress=progress,
         )
-    finished = [
-        Finished(run.seed, summarize(run, case.solution), files_of(run), {"seconds": run.seconds}) for run in runs
-    ]
+    finished = [_finished(run, case.solution) for run in runs]
     return Done(block, finished, time.perf_counter() - clock)
 
 
-def files_of(run: Run) -> dict[str, bytes]:
-    """Return the content of the files of a run by name: change logs, packed and compressed, and the checkpoints."""
-    import pyarrow
-    from pyarrow import parquet
-
-    curves = io.BytesIO()
-    parquet.write_table(pyarrow.table(run.curves), curves)
-    files = {"trace.npz": pack(run.trace.to_arrays()), "curves.parquet": curves.getvalue()}
+def _finished(run: Run, solution: Any) -> Finished:
+    parts = {"curves": pack_curves(curves(run, solution)), "trace": pack(run.trace.to_arrays())}
     if run.prox_trace is not run.trace:
-        files["prox_trace.npz"] = pack(run.prox_trace.to_arrays())
-    return files
+        parts["prox_trace"] = pack(run.prox_trace.to_arrays())
+    return Finished(run.seed, summarize(run, solution), parts, run.seconds)
 
 
 @dataclass

@@ -10,11 +10,9 @@ from typing import Any
 import numpy as np
 
 from convex_bench.problem import Problem
-from convex_bench.storage import digest
+from convex_bench.storage import SCHEMA, digest
 from manifold_id import __version__
 from manifold_id.methods.base import Method
-
-SCHEMA = 3  # raised whenever the content of stored files changes
 
 
 def describe_problem(problem: Problem) -> dict[str, Any]:
@@ -32,16 +30,13 @@ def describe_problem(problem: Problem) -> dict[str, Any]:
     }
 
 
-def describe_run(
-    problem_key: str, method: Method, seed: int, steps: int, batch_size: int, replacement: bool
-) -> dict[str, Any]:
-    """Return what makes two runs the same, bit for bit."""
+def describe_run(problem_key: str, method: Method, steps: int, batch_size: int, replacement: bool) -> dict[str, Any]:
+    """Return what makes two runs of one seed the same, bit for bit."""
     return {
         "schema": SCHEMA,
         "version": __version__,
         "problem": problem_key,
         "method": content("method", method),
-        "seed": seed,
         "steps": steps,
         "batch_size": batch_size,
         "replacement": replacement,

@@ -1,13 +1,11 @@
 """The results folder of a study, read back: one table a run, curves, change logs and certified solutions.
 
-DIR/study.json               names, settings, the keys of all runs, versions, the command
-DIR/problems/KEY.*           the certified solution of each problem
-DIR/runs/KEY.json            description and summary of one run, written last: it makes the run complete
-DIR/runs/KEY.measured        what was measured and differs at every repetition: seconds
-DIR/runs/KEY.trace.npz       the change log of the iterate (KEY.prox_trace.npz: of a proximal point that differs)
-DIR/runs/KEY.curves.parquet  the checkpoints
+DIR/study.json       names, settings, the keys of the runs, versions, the command
+DIR/problems/KEY.*   the certified solution of each problem
+DIR/runs/KEY.*       the runs of each method on each problem, 32 seeds a file (see `stored_runs`)
 
-Every file is checked against its sha256 when it is read; all but KEY.measured are the same bytes at every repetition.
+Every file is checked against its sha256 when it is read; all but the .measured ones are the same bytes at every
+repetition.
 """
 
 from __future__ import annotations
@@ -20,9 +18,9 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from convex_bench.storage import Store, read_sealed
+from convex_bench.storage import SCHEMA, Store, StoredFileError, key_of, read_sealed
+from convex_bench.studies.stored_runs import CURVES, RunStore, StoredRun
 from convex_bench.studies.stored_solution import load_solution
-from manifold_id.tracking import Trace
 from manifold_id.validation import unknown_name
 
 if TYPE_CHECKING:
@@ -61,15 +59,13 @@ class Results:
     def __init__(self, folder: Path, study: dict[str, Any]) -> None:
         self.folder = folder
         self.study = study
-        self._runs = Store(folder / "runs")
         self._problems = Store(folder / "problems")
-        self._records: dict[Cell, dict[str, Any]] = {}
-        self.missing = 0
-        for cell, key in self.cells():
-            if key in self._runs:
-                self._records[cell] = self._runs.load(key, thorough=False)
-            else:
-                self.missing += 1
+        self._runs: dict[Cell, StoredRun] = {}
+        store, seeds = RunStore(folder / "runs"), study["seeds"]
+        for problem, method, key in self.cells():
+            found = store.load(key, seeds)
+            self._runs |= {(problem, method, seed): found[seed] for seed in seeds if seed in found}
+        self.missing = len(seeds) * len(self.problems) * len(self.methods) - len(self._runs)
 
     @classmethod
     def load(cls, folder: str | os.PathLike[str]) -> Self:
@@ -79,7 +75,10 @@ class Results:
             raise FileNotFoundError(
                 f"{str(folder)!r} is no results folder: it has no study.json; name the --out folder of a study"
             )
-        return cls(path, read_sealed(path / "study.json"))
+        study = read_sealed(path / "study.json")
+        if study.get("schema") != SCHEMA:
+            raise StoredFileError(path / "study.json", "is of another version of this package")
+        return cls(path, study)
 
     @property
     def problems(self) -> list[str]:
@@ -91,16 +90,18 @@ class Results:
         """The names of the methods, in the study's order."""
         return list(self.study["methods"])
 
-    def cells(self) -> Iterator[tuple[Cell, str]]:
-        """Yield ((problem, method, seed), key) for every run of the study, in its order."""
+    def cells(self) -> Iterator[tuple[str, str, str]]:
+        """Yield (problem, method, key) for every method on every problem, in the study's order."""
         for problem, methods in self.study["runs"].items():
-            for method, keys in methods.items():
-                for seed, key in zip(self.study["seeds"], keys, strict=True):
-                    yield (problem, method, seed), key
+            for method, key in methods.items():
+                yield problem, method, key
 
-    def keys(self) -> list[str]:
-        """Return the keys of the runs that are there."""
-        return [record["key"] for record in self._records.values()]
+    def key(self) -> str:
+        """Return a hash of the study and of every run that is there: what tables and figures are made of."""
+        runs = [
+            (*cell, run.seconds, {name: p.sha256 for name, p in run.parts.items()}) for cell, run in self._runs.items()
+        ]
+        return key_of({"study": self.study, "runs": runs})
 
     def frame(self) -> pd.DataFrame:
         """Return one row a run.
@@ -115,49 +116,31 @@ class Results:
         """
         import pandas as pd  # when the first table is made: a study's start does without
 
-        rows = [self._row(cell, record) for cell, record in self._records.items()]
+        rows = [self._row(cell, run) for cell, run in self._runs.items()]
         return pd.DataFrame(rows, columns=list(FRAME_COLUMNS))
 
-    def curves(self, *, structure: bool = False) -> pd.DataFrame:
-        """Return the checkpoints of all runs, one row each: problem, method, seed, step, objective, ...
+    def curves(self) -> pd.DataFrame:
+        """Return the checkpoints of all runs, one row each.
 
-        `structure` adds what the change logs of the iterate say there: the number of active atoms, and precision and
-        recall of their set against the certified one.
+        Columns: problem, method, seed, step, objective, estimator_error, suboptimality, distance, and of the active
+        atoms of the iterate their number `active`, `precision` and `recall` of their set against the certified one.
         """
-        if not structure:
-            return self._curves.copy()
-        if not self._records:
-            return self._curves.assign(active=[], precision=[], recall=[])
-        codes = {name: np.asarray(solution.codes).reshape(-1) for name, solution in self.solutions().items()}
-        logs, table = self.traces(), self._curves
-        counts, precisions, recalls = [], [], []
-        for cell, part in table.groupby(["problem", "method", "seed"], sort=False)["step"]:  # in the order of the rows
-            steps = part.to_numpy(dtype=np.int64)
-            log = logs[cell]
-            precision, recall = log.precision_recall(codes[cell[0]], steps)
-            counts.append(log.active_count(steps))
-            precisions.append(precision)
-            recalls.append(recall)
-        columns = {"active": counts, "precision": precisions, "recall": recalls}
-        return table.assign(**{name: np.concatenate(parts) for name, parts in columns.items()})
+        return self._curves.copy()
 
     @cached_property
     def _curves(self) -> pd.DataFrame:
         import pandas as pd
-        import pyarrow
-        from pyarrow import parquet
 
-        if not self._records:
-            return pd.DataFrame({"step": []})
-        parts = []
-        for record in self._records.values():
-            data = pyarrow.BufferReader(self._runs.read(record, "curves.parquet"))
-            parts.append(parquet.ParquetFile(data).read(use_threads=False))
-        table = pyarrow.concat_tables(parts, promote_options="default").to_pandas()
-        lengths = [part.num_rows for part in parts]
-        for place, name in enumerate(("problem", "method", "seed")):
-            table.insert(place, name, np.repeat([cell[place] for cell in self._records], lengths))
-        return table
+        parts = [run.curves() for run in self._runs.values()]
+        lengths = [part.shape[1] for part in parts]
+        labels = zip(*self._runs, strict=True) if parts else ((), (), ())
+        table = {
+            name: np.repeat(values, lengths) for name, values in zip(("problem", "method", "seed"), labels, strict=True)
+        }
+        columns = np.concatenate(parts, axis=1) if parts else np.empty((len(CURVES), 0))
+        return pd.DataFrame(table | dict(zip(CURVES, columns, strict=True))).astype(
+            {"seed": np.int64, "active": np.int64}
+        )
 
     def traces(self, problem: str | None = None, method: str | None = None, *, prox: bool = False) -> Mapping:
         """Return a mapping (problem, method, seed) -> Trace, read from disk when an item is asked for.
@@ -167,8 +150,8 @@ class Results:
         for kind, name, valid in (("problem", problem, self.problems), ("method", method, self.methods)):
             if name is not None and name not in valid:
                 raise unknown_name(kind, name, valid)
-        cells = [c for c in self._records if problem in (None, c[0]) and method in (None, c[1])]
-        return _Lazy(cells, lambda cell: self._trace(self._records[cell], prox))
+        cells = [c for c in self._runs if problem in (None, c[0]) and method in (None, c[1])]
+        return _Lazy(cells, lambda cell: self._runs[cell].trace(prox=prox))
 
     def solutions(self) -> dict[str, Any]:
         """Return the certified Solution of each problem by name; those that are not stored yet are left out."""
@@ -180,18 +163,13 @@ class Results:
 
     def _solved(self) -> Iterator[tuple[str, str, dict[str, Any]]]:
         """Yield (name, key, description) of the problems that have been solved: those with runs must have been."""
-        begun = {cell[0] for cell in self._records}
+        begun = {cell[0] for cell in self._runs}
         for name, entry in self.study["problems"].items():
             if name in begun or entry["key"] in self._problems:
                 yield name, entry["key"], entry["description"]
 
-    def _trace(self, record: dict[str, Any], prox: bool) -> Trace:
-        name = "prox_trace.npz" if prox and "prox_trace.npz" in record["files"] else "trace.npz"
-        self._runs.read(record, name)  # raises where it is damaged
-        return Trace.load(self._runs.path(record["key"], name))
-
-    def _row(self, cell: Cell, record: dict[str, Any]) -> dict[str, Any]:
-        summary = record["summary"]
+    def _row(self, cell: Cell, run: StoredRun) -> dict[str, Any]:
+        summary = run.summary
         row = {"problem": cell[0], "method": cell[1], "seed": cell[2], "solution": summary["solution"]}
         latest = summary["steps"] * (1 - self.study["persistence"])
         for prefix, name in (("", "iterate"), ("prox_", "prox")):
@@ -205,11 +183,10 @@ class Results:
         for name in ("objective", "suboptimality", "distance", "estimator_error"):
             value = summary["last"].get(name)
             row[name] = np.nan if value is None else value
-        seconds = record["measured"]["seconds"]
-        speed = summary["steps"] / seconds if seconds else np.nan
+        speed = summary["steps"] / run.seconds if run.seconds else np.nan
         return row | {
             "steps": summary["steps"],
-            "seconds": seconds,
+            "seconds": run.seconds,
             "steps_per_second": speed,
             "compiled": summary["compiled"],
         }

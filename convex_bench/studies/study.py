@@ -6,24 +6,23 @@ import os
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
-from pathlib import Path
 from typing import Any
 
 from convex_bench.environment import versions
 from convex_bench.problem import Problem
-from convex_bench.storage import Entry, Store, StoredFileError, check_writable, key_of, write_sealed
+from convex_bench.storage import SCHEMA, Store, StoredFileError, check_writable, key_of, write_sealed
 from convex_bench.studies import scheduling
-from convex_bench.studies.blocks import Case, Finished
-from convex_bench.studies.descriptions import SCHEMA, content, describe_problem, describe_run
+from convex_bench.studies.blocks import Case
+from convex_bench.studies.descriptions import content, describe_problem, describe_run
 from convex_bench.studies.results import Results
+from convex_bench.studies.stored_runs import RunStore
 from convex_bench.studies.stored_solution import load_solution, solve_and_save
 from manifold_id.formula import check_label
 from manifold_id.methods.base import Method
 from manifold_id.progress import Bar
 from manifold_id.validation import integer, real
 
-MOST = 1_000_000  # seeds of a study: each has files of its own
+MOST = 1_000_000  # seeds of a study: each has a trace of its own
 
 
 @dataclass(frozen=True)
@@ -124,34 +123,38 @@ class Study:
             If the solution of a problem cannot be certified, so that there is no structure to compare with; or worker
             processes die again and again.
         """
+        problem_keys = {name: key_of(describe_problem(p)) for name, p in self.problems.items()}
+        described = {
+            (name, m): describe_run(key, method, self.steps, self.batch_size, self.replacement)
+            for name, key in problem_keys.items()
+            for m, method in self.methods.items()
+        }
+        keys = {cell: key_of(description) for cell, description in described.items()}
         place = scheduling.workers(jobs, processes, scheduler)
         folder = check_writable(out)
-        problem_keys = {name: key_of(describe_problem(p)) for name, p in self.problems.items()}
-        runs = {name: {m: self._keys(key, self.methods[m]) for m in self.methods} for name, key in problem_keys.items()}
-        store, solutions = Store(folder / "runs"), Store(folder / "problems")
-        for part in (store, solutions):
-            part.tidy()
-            if force:
-                part.remove({*problem_keys.values(), *(k for r in runs.values() for keys in r.values() for k in keys)})
-        write_sealed(folder / "study.json", self._record(problem_keys, runs, command))
-        cells = [(name, method) for name in self.problems for method in self.methods]
-        keys = {cell: dict(zip(self.seed_list, runs[cell[0]][cell[1]], strict=True)) for cell in cells}
-        todo = {cell: [seed for seed, key in keys[cell].items() if not _stored(store, key)] for cell in cells}
-        total = len(cells) * len(self.seed_list)
-        done = total - sum(map(len, todo.values()))
+        store, solutions = RunStore(folder / "runs"), Store(folder / "problems")
+        store.tidy()
+        solutions.tidy()
+        if force:
+            solutions.remove(problem_keys.values())
+            for cell, key in keys.items():
+                store.drop(key, described[cell], self.seed_list)
+        write_sealed(folder / "study.json", self._record(problem_keys, keys, command))
+        stored = {cell: store.intact(key, self.seed_list) for cell, key in keys.items()}
+        todo = {cell: [seed for seed in self.seed_list if seed not in stored[cell]] for cell in keys}
+        total, left = len(keys) * len(self.seed_list), sum(map(len, todo.values()))
         try:
-            with place as compute, Bar((total - done) * self.steps, progress) as bar:
+            with place as compute, Bar(left * self.steps, progress) as bar:
                 cases = {}
                 for name, problem in self.problems.items():
                     bar.label(f"{name}: certified solution")
                     cases[name] = self._case(problem, _solution(solutions, problem_keys[name], name, problem))
                 for block, finished, _ in compute(cases, todo, bar.advance):
                     bar.label(f"{block.problem}: {block.method}")
-                    own = keys[block.problem, block.method]
-                    shared = self._description(problem_keys[block.problem], self.methods[block.method], 0)
-                    store.save(_entry(own[run.seed], shared, run) for run in finished)
+                    cell = block.problem, block.method
+                    store.save(keys[cell], described[cell], finished)
         except KeyboardInterrupt:
-            done = sum(key in store for own in keys.values() for key in own.values())
+            done = sum(len(store.intact(key, self.seed_list)) for key in keys.values())
             raise KeyboardInterrupt(
                 f"stopped: {done} of {total} runs are stored in {str(folder)!r}; the same command goes on from there"
             ) from None
@@ -162,14 +165,9 @@ class Study:
         methods = {name: method.for_problem(problem) for name, method in self.methods.items()}
         return Case(problem, solution, methods, self.steps, self.batch_size, self.replacement)
 
-    def _keys(self, problem_key: str, method: Method) -> list[str]:
-        shared = self._description(problem_key, method, 0)
-        return [key_of({**shared, "seed": seed}) for seed in self.seed_list]
-
-    def _description(self, problem_key: str, method: Method, seed: int) -> dict[str, Any]:
-        return describe_run(problem_key, method, seed, self.steps, self.batch_size, self.replacement)
-
-    def _record(self, problem_keys: dict[str, str], runs: dict[str, Any], command: str | None) -> dict[str, Any]:
+    def _record(
+        self, problem_keys: dict[str, str], keys: dict[tuple[str, str], str], command: str | None
+    ) -> dict[str, Any]:
         """Return the content of study.json."""
         return {
             "schema": SCHEMA,
@@ -185,7 +183,7 @@ class Study:
                 for name, problem in self.problems.items()
             },
             "methods": {name: repr(method) for name, method in self.methods.items()},
-            "runs": runs,
+            "runs": {name: {m: keys[name, m] for m in self.methods} for name in self.problems},
         }
 
 
@@ -229,21 +227,6 @@ def _check_named(name: str, value: Any, kind: type) -> None:
         if not isinstance(item, kind):
             hint = ": make an instance of it" if isinstance(item, type) else ""
             raise TypeError(f"{name}[{key!r}]={item!r} must be a {kind.__name__}{hint}")
-
-
-def _entry(key: str, description: dict[str, Any], run: Finished) -> Entry:
-    """Return a run as it is stored; `description` is that of a run of the same method with any seed."""
-    record = {"description": {**description, "seed": run.seed}, "summary": run.summary}
-    files = {name: partial(Path.write_bytes, data=content) for name, content in run.files.items()}
-    return Entry(key, record, files, run.measured)
-
-
-def _stored(store: Store, key: str) -> bool:
-    try:
-        store.load(key)
-    except StoredFileError:
-        return False
-    return True
 
 
 def _solution(store: Store, key: str, name: str, problem: Problem) -> Any:

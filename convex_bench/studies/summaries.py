@@ -24,6 +24,13 @@ def summarize(run: Run, solution: Any) -> dict[str, Any]:
     }
 
 
+def curves(run: Run, solution: Any) -> dict[str, np.ndarray]:
+    """Return the checkpoints, with the active atoms of the iterate: their number, precision and recall."""
+    codes, steps = np.asarray(solution.codes).reshape(-1), run.curves["step"]
+    precision, recall = run.trace.precision_recall(codes, steps)
+    return {**run.curves, "active": run.trace.active_count(steps), "precision": precision, "recall": recall}
+
+
 def structure_facts(trace: Trace, codes: np.ndarray) -> dict[str, Any]:
     """Return the facts of one change log against the certified codes.
 

@@ -97,9 +97,9 @@ def test_report_again(call, tmp_path):
 def test_report_of_an_unfinished_study(call, tmp_path):
     succeed(call("study", "s.toml", "--out", "here"))
     results = Results.load(tmp_path / "here")
-    for cell, key in results.cells():
-        if cell[1] == "ProxSGD":
-            (tmp_path / "here" / "runs" / f"{key}.json").unlink()
+    for _, method, key in results.cells():
+        if method == "ProxSGD":
+            (tmp_path / "here" / "runs" / f"{key}.0.runs").unlink()
     assert "2 runs are not there" in succeed(call("report", "here"))
 
 
@@ -227,7 +227,7 @@ cli.main(["study", "s.toml", "--out", "out"])
 """
     process = subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 60
-    while process.poll() is None and not list((tmp_path / "out" / "runs").glob("[!.]*.json")):
+    while process.poll() is None and not list((tmp_path / "out" / "runs").glob("[!.]*.runs")):
         assert time.monotonic() < deadline, "no run was stored"
         time.sleep(0.01)
     process.send_signal(signal.SIGINT)

@@ -32,7 +32,7 @@ CASES += [Stages((1, 2)), Box(tuple(LONG), np.inf)]
 
 def describe(value):
     if isinstance(value, Method):
-        return describe_run("problem", value, 0, 10, 1, True)
+        return describe_run("problem", value, 10, 1, True)
     return {"content": content("value", value)}
 
 

@@ -44,7 +44,7 @@ def make_study(path, **changes):
 def stored(folder):
     """The bytes of all files of a study but those of what is measured."""
     for path in (folder / "runs").glob("*.measured"):
-        assert json.loads(path.read_bytes())["record"]["seconds"] > 0
+        assert min(json.loads(path.read_bytes())["record"]["seconds"].values()) > 0
     files = [path for path in sorted(folder.rglob("*")) if path.is_file() and path.suffix != ".measured"]
     return {str(path.relative_to(folder)): path.read_bytes() for path in files}
 
@@ -109,7 +109,7 @@ def test_ctrl_c_keeps_what_is_complete_and_ends_what_runs(where, tmp_path):
     def stop(argument):
         command = [sys.executable, "-c", code, repr(argument)]
         with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True) as process:
-            while process.poll() is None and len(list((tmp_path / "out" / "runs").glob("[!.]*.json"))) < 2:
+            while process.poll() is None and not list((tmp_path / "out" / "runs").glob("[!.]*.runs")):
                 time.sleep(0.01)
             assert process.returncode is None, process.stderr.read()
             os.killpg(process.pid, signal.SIGINT)
@@ -131,7 +131,7 @@ def test_ctrl_c_keeps_what_is_complete_and_ends_what_runs(where, tmp_path):
             with distributed.Client(cluster, set_as_default=False) as client:
                 assert not any(client.processing().values())
     results = Results.load(tmp_path / "out")
-    assert 2 <= len(results.frame()) < 40
+    assert 1 <= len(results.frame()) < 40
 
 
 def test_a_block_that_runs_ends_when_its_study_is_stopped(monkeypatch):

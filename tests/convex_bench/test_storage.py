@@ -62,18 +62,18 @@ def test_json_has_no_nan(tmp_path):
 
 def test_record_round_trip(tmp_path):
     store = Store(tmp_path)
-    store.save([Entry("k", {"summary": {"x": 1.5}}, {"trace.npz": _text("abc")}, {"seconds": 0.5})])
+    store.save([Entry("k", {"summary": {"x": 1.5}}, {"w.npz": _text("abc")}, {"seconds": 0.5})])
     assert store.load("k")["summary"] == {"x": 1.5}
     assert store.load("k")["measured"]["seconds"] == 0.5
-    assert store.path("k", "trace.npz").read_text() == "abc"
+    assert store.path("k", "w.npz").read_text() == "abc"
 
 
 @pytest.mark.parametrize(
     "damage",
     [
-        lambda store: store.path("k", "trace.npz").write_text("abd"),
-        lambda store: store.path("k", "trace.npz").write_text("ab"),
-        lambda store: store.path("k", "trace.npz").unlink(),
+        lambda store: store.path("k", "w.npz").write_text("abd"),
+        lambda store: store.path("k", "w.npz").write_text("ab"),
+        lambda store: store.path("k", "w.npz").unlink(),
         lambda store: store.path("k", "json").write_text(""),
         lambda store: store.path("k", "json").write_text('{"sha256": "0", "record": {"files": {}}}'),
         lambda store: store.path("k", "json").write_text("[1]"),
@@ -86,7 +86,7 @@ def test_record_round_trip(tmp_path):
 )
 def test_every_damage_is_detected(tmp_path, damage):
     store = Store(tmp_path)
-    store.save([Entry("k", {"summary": {"x": 1.5}}, {"trace.npz": _text("abc")}, {"seconds": 0.5})])
+    store.save([Entry("k", {"summary": {"x": 1.5}}, {"w.npz": _text("abc")}, {"seconds": 0.5})])
     damage(store)
     with pytest.raises(StoredFileError):
         store.load("k")
@@ -94,10 +94,10 @@ def test_every_damage_is_detected(tmp_path, damage):
 
 def test_light_load_sees_a_missing_or_short_file_only(tmp_path):
     store = Store(tmp_path)
-    store.save([Entry("k", {}, {"trace.npz": _text("abc")}, {"seconds": 0.5})])
-    store.path("k", "trace.npz").write_text("abd")
+    store.save([Entry("k", {}, {"w.npz": _text("abc")}, {"seconds": 0.5})])
+    store.path("k", "w.npz").write_text("abd")
     store.load("k", thorough=False)
-    store.path("k", "trace.npz").write_text("ab")
+    store.path("k", "w.npz").write_text("ab")
     with pytest.raises(StoredFileError):
         store.load("k", thorough=False)
 
@@ -109,7 +109,7 @@ def test_record_exists_only_when_its_last_file_is_there(tmp_path):
         raise RuntimeError("killed")
 
     with pytest.raises(RuntimeError):
-        store.save([Entry("k", {}, {"trace.npz": _text("abc"), "curves.parquet": broken}, {"seconds": 0.5})])
+        store.save([Entry("k", {}, {"w.npz": _text("abc"), "v.npz": broken}, {"seconds": 0.5})])
     with pytest.raises(StoredFileError):
         store.load("k")
 
