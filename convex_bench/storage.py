@@ -27,7 +27,9 @@ class StoredFileError(ValueError):
     """A stored file is missing, incomplete or not what was written: it has to be computed again."""
 
     def __init__(self, path: Path, problem: object) -> None:
-        super().__init__(f"{str(path)!r} {problem}: run the same study again, which computes anew what is damaged")
+        super().__init__(
+            f"{str(path)!r} {problem}: run the same study or path again, which computes anew what is damaged"
+        )
 
 
 class Entry(NamedTuple):

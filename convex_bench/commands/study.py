@@ -42,11 +42,12 @@ def study(
     from convex_bench.storage import check_writable
 
     described = Spec(spec or BUILTIN)
+    made = described.study(seeds, steps)  # refuses what is wrong before there is a folder
     folder = check_writable(out or Path("results") / described.path.stem)
     options = {"--out": str(folder), "--seeds": seeds, "--steps": steps}
     words = [spec] if spec else []
     words += [str(word) for option in options.items() if option[1] is not None for word in option]
-    results = described.study(seeds, steps).run(
+    results = made.run(
         folder,
         jobs=jobs,
         processes=processes,
@@ -61,7 +62,7 @@ def write_report_again(folder: Path) -> bool:
     """Write and show the report of a study's folder; return False for a folder of something else."""
     from convex_bench.studies.results import Results
 
-    if not (folder / "study.json").is_file():
+    if not (folder / "study.json").exists():
         return False
     _show(Results.load(folder), again=True)
     return True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
@@ -18,12 +19,14 @@ from convex_bench.ground_truth.form import form_of
 from convex_bench.ground_truth.gram import Smooth
 from convex_bench.ground_truth.threads import one_thread
 from convex_bench.problem import Problem
+from convex_bench.storage import Entry, Store
 from manifold_id.certificate import STATIONARY
-from manifold_id.files import write_atomic
 from manifold_id.validation import integer, real
 
 Array = np.ndarray
 MOST = 1_000_000  # solutions of a path
+NAME = "path"  # of its files
+MEASURED = "seconds"  # the field that differs when it is computed again
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,18 +67,39 @@ class RegularizationPath:
         return pd.DataFrame({f.name: getattr(self, f.name) for f in fields(self) if f.name != "coefficients"})
 
     def save(self, folder: str | os.PathLike[str]) -> Path:
-        """Write path.npz (everything) and path.parquet (the frame) to a folder, and return the former's path."""
+        """Write everything to path.npz of a folder and return its path; beside it the frame as path.parquet.
+
+        Both are the same bytes at every repetition: seconds lie in path.measured. path.json has their sha256.
+        """
         target = Path(folder)
         target.mkdir(parents=True, exist_ok=True)
-        write_atomic(target / "path.parquet", self.frame().to_parquet)
-        arrays = {f.name: getattr(self, f.name) for f in fields(self)}
-        return write_atomic(target / "path.npz", lambda part: np.savez_compressed(part, allow_pickle=False, **arrays))
+        arrays = {f.name: getattr(self, f.name) for f in fields(self) if f.name != MEASURED}
+        files = {
+            "npz": lambda part: np.savez_compressed(part, allow_pickle=False, **arrays),
+            "parquet": self.frame().drop(columns=MEASURED).to_parquet,
+        }
+        store = Store(target)
+        store.save([Entry(NAME, {}, files, {MEASURED: self.seconds})])
+        return store.path(NAME, "npz")
 
     @classmethod
     def load(cls, folder: str | os.PathLike[str]) -> Self:
-        """Return what `save` wrote to a folder; raises OSError where it is not there."""
-        with np.load(Path(folder) / "path.npz", allow_pickle=False) as stored:
-            return cls(**{name: stored[name] for name in stored.files})
+        """Return what `save` wrote to a folder.
+
+        Raises
+        ------
+        FileNotFoundError
+            If there is no path.
+        StoredFileError
+            If a file is missing or damaged; it names the file.
+        """
+        store = Store(Path(folder))
+        if NAME not in store:
+            raise FileNotFoundError(f"{os.fspath(folder)!r} holds no path.json: name the folder of a path")
+        record = store.load(NAME, thorough=False)
+        with np.load(io.BytesIO(store.read(record, "npz")), allow_pickle=False) as stored:
+            arrays = {name: stored[name] for name in stored.files}
+        return cls(**arrays, seconds=np.array(record["measured"][MEASURED]))
 
 
 def regularization_path(

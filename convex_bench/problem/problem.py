@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import dataclasses
+import zlib
 from functools import cached_property
 from typing import Any, Self
 
@@ -105,7 +106,26 @@ class Problem:
         self.n_outputs = self.loss.outputs(self.classes)
         columns = (self.n_outputs,) if self.loss.name == "multinomial" else ()
         self.shape: tuple[int, ...] = (self._matrix.size, *columns)
+        self._checksum = self._checksum_now()
         self._set_regularizer(regularizer)
+
+    def check_unchanged(self) -> None:
+        """Raise ValueError where X or y was written to: results would be stored as those of other data."""
+        if self._checksum_now() != self._checksum:
+            raise ValueError(
+                f"X or y of {self!r} was changed after the problem was made, so that its constants and the keys of its "
+                "results are those of other data: make a new Problem of the new data"
+            )
+
+    def _checksum_now(self) -> int:
+        total = 0
+        for part in (*self._entries(), self.y):
+            total = zlib.crc32(part.data, total)
+        return total
+
+    def _entries(self) -> tuple[Array, ...]:
+        """Return the arrays that X is made of."""
+        return (self.X.data, self.X.indices, self.X.indptr) if self._matrix.sparse else (self.X,)
 
     def _set_regularizer(self, regularizer: Regularizer | None) -> None:
         self.penalty = _fit_regularizer(regularizer, len(self.shape), self.loss)
@@ -133,9 +153,9 @@ class Problem:
     @cached_property
     def digest(self) -> str:
         """SHA-256 (hex) of X, y, loss and intercept, for keys of stored results; the regularizer comes beside it."""
-        X = self.X
-        parts = [X.data, *(i.astype(np.int64) for i in (X.indices, X.indptr))] if self._matrix.sparse else [X]
-        return digest(self.loss.name, str(self.intercept), str(X.shape), *parts, self.y)
+        values, *indices = self._entries()
+        parts = [values, *(i.astype(np.int64) for i in indices)]
+        return digest(self.loss.name, str(self.intercept), str(self.X.shape), *parts, self.y)
 
     @property
     def design(self) -> Design:

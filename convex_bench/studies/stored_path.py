@@ -31,17 +31,19 @@ def run_path(
     """Return the path of `regularization_path`; what the folder `out` holds of it is not computed again.
 
     Each solution is written to DIR/solutions, whole or not at all, before the next one begins; at the end DIR gets
-    path.npz and path.parquet. `force` computes everything anew.
+    the files of `RegularizationPath.save`. `force` computes everything anew.
 
     Raises
     ------
     TypeError, ValueError
-        As `regularization_path`, and if `out` cannot be written; before any solution is computed.
+        As `regularization_path`, and if `out` cannot be written or somebody wrote into the problem's X or y; before
+        any solution is computed.
     KeyboardInterrupt
         On Ctrl-C, with a text that says what is stored.
     """
     grid = check_ratios(None, count, min_ratio)
     top = check_path(problem, tol)
+    problem.check_unchanged()
     folder = check_writable(out)
     store = Store(folder / "solutions")
     store.tidy()

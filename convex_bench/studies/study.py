@@ -116,13 +116,16 @@ class Study:
         Raises
         ------
         ValueError
-            If `out` cannot be written, a number is below 1, or Dask is not installed.
+            If `out` cannot be written, a number is below 1, Dask is not installed, or somebody wrote into a problem's X
+            or y.
         ConnectionError
             If the scheduler does not answer, has no worker, or is lost.
         RuntimeError
             If the solution of a problem cannot be certified, so that there is no structure to compare with; or worker
             processes die again and again.
         """
+        for problem in self.problems.values():
+            problem.check_unchanged()
         problem_keys = {name: key_of(describe_problem(p)) for name, p in self.problems.items()}
         described = {
             (name, m): describe_run(key, method, self.steps, self.batch_size, self.replacement)

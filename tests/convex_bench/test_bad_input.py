@@ -132,7 +132,7 @@ def test_counts_of_a_path(call):
 @pytest.mark.parametrize("content", ["{}", "[1]", '{"runs": 3}'])
 def test_a_damaged_study(call, tmp_path, content):
     (tmp_path / "study.json").write_text(content)
-    fails(call("report", "."), "study.json' is not what was written", "run the same study again")
+    fails(call("report", "."), "study.json' is not what was written", "run the same study or path again")
 
 
 @pytest.mark.parametrize("command", [("study", "s.toml"), ("path", "ok.svm", "--count", "2")])

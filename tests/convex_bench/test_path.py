@@ -1,6 +1,10 @@
 """The regularization path: equal to cold solves, certified, kept in a folder and resumed; its command."""
 
+import dataclasses
+import re
+
 import numpy as np
+import pandas as pd
 import pytest
 from click.testing import CliRunner
 from command_points import found
@@ -9,6 +13,7 @@ from sklearn.datasets import dump_svmlight_file
 
 from convex_bench import Problem, RegularizationPath, regularization_path, solve
 from convex_bench.reports.path_report import atom_norms, figure
+from convex_bench.storage import StoredFileError
 from convex_bench.studies import stored_path
 from manifold_id import cli
 from manifold_id.certificate import certify
@@ -83,7 +88,37 @@ def test_frame_and_files(tmp_path):
     again = RegularizationPath.load(tmp_path / "new")
     np.testing.assert_array_equal(again.coefficients, path.coefficients)
     assert again.frame().equals(frame)
-    assert sorted(file.name for file in (tmp_path / "new").iterdir()) == ["path.npz", "path.parquet"]
+    names = sorted(file.name for file in (tmp_path / "new").iterdir())
+    assert names == ["path.json", "path.measured", "path.npz", "path.parquet"]
+    assert "seconds" not in pd.read_parquet(tmp_path / "new" / "path.parquet")
+    slower = dataclasses.replace(path, seconds=path.seconds + 1.0)
+    slower.save(tmp_path / "slower")
+    for name in names:
+        same = (tmp_path / "slower" / name).read_bytes() == (tmp_path / "new" / name).read_bytes()
+        assert same == (name != "path.measured")
+
+
+@pytest.mark.parametrize("name", ["path.json", "path.measured", "path.npz"])
+@pytest.mark.parametrize("damage", ["bit", "folder"])
+def test_a_damaged_file_of_a_path_is_named_and_written_anew(tmp_path, name, damage):
+    path = regularization_path(CASES["group-sparse"], [0.7])
+    path.save(tmp_path)
+    target, whole = tmp_path / name, (tmp_path / name).read_bytes()
+    target.unlink()
+    if damage == "bit":
+        target.write_bytes(bytes([*whole[:-9], whole[-9] ^ 1, *whole[-8:]]))
+    else:
+        target.mkdir()
+    with pytest.raises(StoredFileError, match=re.escape(name)):
+        RegularizationPath.load(tmp_path)
+    path.save(tmp_path)
+    assert target.read_bytes() == whole
+    assert RegularizationPath.load(tmp_path).frame().equals(path.frame())
+
+
+def test_a_folder_without_a_path(tmp_path):
+    with pytest.raises(FileNotFoundError, match="name the folder of a path"):
+        RegularizationPath.load(tmp_path)
 
 
 def test_norms_of_atoms_are_those_of_the_groups():

@@ -7,8 +7,10 @@ import pandas as pd
 import pytest
 from scipy import sparse
 
-from convex_bench import solve
+from convex_bench import Study, solve
 from convex_bench.problem import Problem, row_matrix
+from convex_bench.studies.stored_path import run_path
+from manifold_id.methods import RMDA
 from manifold_id.regularizers import L1, Box, ElasticNet, GroupLasso, NuclearNorm
 
 LOSS_NAMES = ("logistic", "squared", "multinomial")
@@ -411,6 +413,24 @@ def test_a_problem_stays_what_it_was_when_the_callers_arrays_change(form):
     assert problem.value(np.ones(6)) == value
     assert problem.digest == Problem(form(dense), dense[:, 0], "squared", L1(0.05)).digest
     assert Problem(X, y, "squared", L1(0.05)).digest != problem.digest
+
+
+@pytest.mark.parametrize("kind", ["dense", "csr"])
+@pytest.mark.parametrize("name", ["X", "y"])
+def test_writing_into_a_problem_is_noticed(kind, name, tmp_path):
+    problem = make("squared", kind=kind).with_lam(0.2)
+    problem.check_unchanged()
+    study = Study({"p": problem}, {"m": RMDA()}, seeds=1, steps=5)
+    values = problem.y if name == "y" else problem.X if kind == "dense" else problem.X.data
+    values[-1] += 1.0
+    for start in (
+        problem.with_lam(0.3).check_unchanged,
+        lambda: study.run(tmp_path / "out", progress=False),
+        lambda: run_path(problem, tmp_path / "out", count=2, min_ratio=0.5, tol=1e-12),
+    ):
+        with pytest.raises(ValueError, match=r"X or y of Problem.* was changed .*: make a new Problem"):
+            start()
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("loss", ["squared", "logistic", "multinomial"])

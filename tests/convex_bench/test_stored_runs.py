@@ -91,7 +91,7 @@ def test_damage_of_a_part_costs_one_run(store):
 def test_damage_of_what_holds_a_file_together_costs_its_runs(store, damage):
     whole = files(store.folder)
     damage(store)
-    with pytest.raises(StoredFileError, match=r"k\.0\.(runs|measured)' .*: run the same study again"):
+    with pytest.raises(StoredFileError, match=r"k\.0\.(runs|measured)' .*: run the same study or path again"):
         store.load(KEY, SEEDS)
     assert store.intact(KEY, SEEDS) == {seed for seed in SEEDS if seed >= CHUNK}
     save(store, *(seed for seed in SEEDS if seed < CHUNK))

@@ -16,7 +16,7 @@ import pytest
 
 from convex_bench import Problem, Results, Study, solve
 from convex_bench.reports.report import write_report
-from convex_bench.storage import StoredFileError
+from convex_bench.storage import StoredFileError, write_sealed
 from convex_bench.studies import blocks
 from manifold_id.methods import RDA, RMDA, Method, ProxSGD, State
 from manifold_id.regularizers import L1, GroupLasso
@@ -344,7 +344,7 @@ def test_no_damaged_file_is_read_and_a_rerun_mends_it(tmp_path, damage):
                 path.unlink()
                 path.mkdir()
                 (path / "inside").write_text("")
-            with pytest.raises(StoredFileError, match=f"{re.escape(str(path))}' .*: run the same study again"):
+            with pytest.raises(StoredFileError, match=f"{re.escape(str(path))}' .*: run the same study or path again"):
                 read_all(tmp_path)
         run(study, tmp_path)
         assert computed(tmp_path) == whole
@@ -368,6 +368,22 @@ def test_a_damaged_page_is_written_again(tmp_path):
     for path in (tmp_path / "report.html", tmp_path / "report.json"):
         path.write_bytes(path.read_bytes()[:-20])
         assert len(write_report(results, again=False).read_bytes()) == len(page)
+
+
+def test_a_folder_in_the_place_of_the_page_is_one_error(tmp_path):
+    results = run(make_study(seeds=1, steps=60), tmp_path)
+    (tmp_path / "report.html").mkdir()
+    with pytest.raises(IsADirectoryError) as error:
+        write_report(results, again=False)
+    assert error.value.filename == str(tmp_path / "report.html")
+
+
+def test_results_of_another_version_are_refused(tmp_path):
+    results = run(make_study(seeds=1, steps=60), tmp_path)
+    write_sealed(tmp_path / "study.json", results.study | {"schema": 3})
+    with pytest.raises(StoredFileError, match=r"study.json' is of another version.*run the same study or path again"):
+        Results.load(tmp_path)
+    assert run(make_study(seeds=1, steps=60), tmp_path).missing == 0
 
 
 def test_damaged_solution_is_computed_again(tmp_path, calls):
