@@ -6,7 +6,6 @@ import contextlib
 import hashlib
 import json
 import os
-import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -17,7 +16,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from manifold_id.files import PART, write_atomic
+from manifold_id.files import PART, remove_folder, write_atomic
+from manifold_id.sealed import sealed, unsealed
 
 SCHEMA = 4  # raised whenever the content of stored files changes
 MEASURED = "measured"  # the name of the file of what is measured
@@ -65,23 +65,12 @@ def key_of(description: dict[str, Any]) -> str:
     return digest(json.dumps(description, sort_keys=True, allow_nan=False))[:32]
 
 
-def sealed(value: Any, indent: int | None = 1) -> bytes:
-    """Return the JSON text of `value` with the sha256 of its characters; NaN and infinity are stored as null."""
-    body = json.dumps(plain(value), indent=indent, allow_nan=False)
-    return f'{{"sha256": "{digest(body)}",\n"record": {body}}}\n'.encode()
-
-
-def unsealed(path: Path, data: bytes) -> Any:
+def read_unsealed(path: Path, data: bytes) -> Any:
     """Return the value of a `sealed` text that was read from `path`; raises StoredFileError unless it is intact."""
-    head = len(b'{"sha256": "",\n"record": ') + 64
     try:
-        value = json.loads(data[head:-2])
-        intact = data[:head] == f'{{"sha256": "{digest(data[head:-2].decode())}",\n"record": '.encode()
-    except (ValueError, RecursionError):  # no JSON, or nested deeper than any record
-        intact = False
-    if not intact or data[-2:] != b"}\n":
-        raise StoredFileError(path, "is not what was written")
-    return value
+        return unsealed(data)
+    except ValueError as error:
+        raise StoredFileError(path, error) from None
 
 
 def write_sealed(path: Path, value: Any) -> None:
@@ -97,7 +86,7 @@ def read_sealed(path: Path) -> Any:
     StoredFileError
         If the file is missing or is not byte for byte what was written.
     """
-    return unsealed(path, read_file(path))
+    return read_unsealed(path, read_file(path))
 
 
 def read_file(path: Path, start: int = 0, size: int = -1) -> bytes:
@@ -113,13 +102,8 @@ def read_file(path: Path, start: int = 0, size: int = -1) -> bytes:
 def write_file(path: Path, write: Callable[[Path], Any]) -> None:
     """Let `write` write a file; it appears whole or not at all, and replaces even a folder."""
     path.parent.mkdir(exist_ok=True)
-    _clear_folder(path)
+    remove_folder(path)
     write_atomic(path, write, sync=False)  # what a crash of the machine cuts short is refused when it is read
-
-
-def _clear_folder(path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
 
 
 def check_writable(folder: str | os.PathLike[str]) -> Path:
@@ -218,18 +202,5 @@ class Store(Folder):
         chosen = set(keys)
         paths = [path for path in self.folder.glob("*") if path.name.split(".")[0] in chosen]
         for path in sorted(paths, key=lambda path: path.suffix != ".json"):
-            _clear_folder(path)
+            remove_folder(path)
             path.unlink(missing_ok=True)
-
-
-def plain(value: Any) -> Any:
-    """Return `value` in JSON types, NumPy scalars unpacked and non-finite numbers replaced by None."""
-    if isinstance(value, dict):
-        return {str(k): plain(v) for k, v in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [plain(v) for v in value]
-    if isinstance(value, np.ndarray):
-        return plain(value.tolist())
-    if isinstance(value, np.generic):
-        value = value.item()
-    return None if isinstance(value, float) and not np.isfinite(value) else value

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,12 @@ def write_atomic(path: str | os.PathLike[str], write: Callable[[Path], Any], *, 
     finally:
         part.unlink(missing_ok=True)
     return target
+
+
+def remove_folder(path: str | os.PathLike[str]) -> None:
+    """Remove a folder, with what is in it, that stands where a file belongs."""
+    if os.path.isdir(path) and not os.path.islink(path):
+        shutil.rmtree(path)
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> Path:

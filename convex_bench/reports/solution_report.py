@@ -11,7 +11,7 @@ from scipy import sparse
 from convex_bench.ground_truth import Solution
 from convex_bench.ground_truth.solution_facts import solution_facts
 from convex_bench.problem import Problem
-from convex_bench.storage import plain
+from manifold_id.sealed import plain
 
 
 def solution_text(data: str, problem: Problem, solution: Solution) -> str:

@@ -25,11 +25,11 @@ from convex_bench.storage import (
     digest,
     read_file,
     read_sealed,
-    sealed,
-    unsealed,
+    read_unsealed,
     write_file,
     write_sealed,
 )
+from manifold_id.sealed import sealed
 from manifold_id.trace_file import unpack
 from manifold_id.tracking import Trace
 
@@ -132,7 +132,7 @@ class RunStore(Folder):
         length = int(first) if first.strip().isdigit() else 0
         if first != _first_line(length):
             raise StoredFileError(path, "is not what was written")
-        header = _own(path, unsealed(path, read_file(path, _DIGITS, length)), key, chunk)
+        header = _own(path, read_unsealed(path, read_file(path, _DIGITS, length)), key, chunk)
         seconds = _own(measured, read_sealed(measured), key, chunk)["seconds"]
         runs, start = {}, _DIGITS + length
         for entry in header["runs"]:
