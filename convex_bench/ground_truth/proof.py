@@ -35,7 +35,7 @@ from convex_bench.ground_truth.model_step import norm_curvature, parts
 from convex_bench.ground_truth.refine import Judged, column_squares
 from convex_bench.problem import Problem
 from manifold_id.certificate import Certificate
-from manifold_id.regularizers import Box, NuclearNorm
+from manifold_id.regularizers import Box, NuclearNorm, TotalVariation
 
 Array = np.ndarray
 LARGEST = 5000  # coordinates of a support whose Hessian is factored
@@ -230,7 +230,14 @@ def prove_strongly_convex(problem: Problem, w: Array, certificate: Certificate, 
     if mu <= 0.0:
         return none
     q = column_squares(smooth.problem)
-    eps = float(np.linalg.norm(certificate.absolute) + np.linalg.norm(error)) / float(D.min())
+    # a subgradient is the difference of neighbouring dual variables, on which the residuals of jumps are measured
+    apart = 2.0 if isinstance(problem.penalty, TotalVariation) else 1.0
+    sums = float(np.abs(problem.gradient(w)).sum()) + float(certificate.scale.max(initial=0.0))
+    lost = np.linalg.norm(error) + 8.0 * (w.size + 8.0) * U * sums  # of running sums, means and singular vectors
+    eps = float(apart * np.linalg.norm(certificate.absolute) + lost) / float(D.min())
+    if isinstance(problem.penalty, NuclearNorm):  # judged at the nearest matrix of the rank that is claimed
+        away = 20.0 * max(w.shape) * U * float(np.linalg.norm(w))
+        eps, outside = eps + float(np.linalg.norm(B)) * float(D.max()) * away, outside + away
     spread = math.sqrt(float((q / D**2).sum()))
     row = SELF_CONCORDANCE[problem.loss.name] * spread * math.sqrt(problem.n)
     r = 1.05 * eps / mu + 1e-300
