@@ -75,10 +75,4 @@ def centred(problem: Problem) -> Centred | None:
     shift = np.where((lost == 0).all(axis=0), shift, 0.0)  # exact within a factor of two of the mean (Sterbenz)
     if not shift.any():
         return None
-    y = problem.y if problem.classes is None else problem.classes[_codes(problem)]
-    inner = Problem(np.where(shift == 0, X, moved), y, problem.loss.name, problem.penalty, intercept=True)
-    return Centred(inner, shift)
-
-
-def _codes(problem: Problem) -> Array:
-    return (problem.y > 0).astype(np.int64) if problem.loss.name == "logistic" else problem.y
+    return Centred(problem.with_columns(np.where(shift == 0, X, moved)), shift)

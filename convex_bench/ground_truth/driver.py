@@ -35,6 +35,7 @@ from manifold_id.validation import real, unknown_name
 Array = np.ndarray
 SOLVERS = ("auto", "cvxpy")
 HOPELESS = 1e-9
+LEAST = 1e-3  # root mean squares of columns beyond this or its inverse are scaled where Newton's method fails
 SMALL = 200_000  # entries of X up to which a failed solve is tried again from cvxpy's answer
 
 
@@ -104,7 +105,7 @@ def solve_checked(
     else:
         smooth = Smooth(problem) if smooth is None else smooth
         best = _by_newton(problem, form, smooth, w, tol)
-        others = _other_starts(problem, solver, start, far=best.frame is not None)
+        others = _other_starts(problem, form, solver, start, tol, far=best.frame is not None)
         while best.worst > HOPELESS and (again := next(others, None)) is not None:
             other = _by_newton(problem, form, smooth, again[0], tol)
             if other.worst < best.worst:
@@ -112,8 +113,12 @@ def solve_checked(
     return _solution(problem, form, best, Asked(solver, name, witness, began))
 
 
-def _other_starts(problem: Problem, solver: str, start: Any, far: bool) -> Iterator[tuple[Array, str]]:
+def _other_starts(
+    problem: Problem, form: Form, solver: str, start: Any, tol: float, far: bool
+) -> Iterator[tuple[Array, str]]:
     """Yield further starts, each with its method's text, for a solve that did not reach its certificate."""
+    if (scaled := _from_scaled(problem, form, tol)) is not None:
+        yield scaled, "working-set prox-Newton, from scaled columns"
     if start is not None or solver == "cvxpy":
         yield problem.null_model(), "working-set prox-Newton"
     if solver == "auto" and problem.n * problem.n_features <= SMALL and not far:
@@ -122,6 +127,19 @@ def _other_starts(problem: Problem, solver: str, start: Any, far: bool) -> Itera
         except RuntimeError:
             return
         yield w, f"cvxpy ({backend}), prox-gradient support, Newton"
+
+
+def _from_scaled(problem: Problem, form: Form, tol: float) -> Array | None:
+    """Return the solution with all columns times the power of two that makes them about 1, or None where they are."""
+    typical = float(np.median(np.sqrt(problem.column_squares()[: problem.n_features * problem.n_outputs] / problem.n)))
+    if not 0.0 < typical < np.inf or LEAST < typical < 1.0 / LEAST:
+        return None
+    s = 2.0 ** -round(math.log2(typical))
+    scaled = problem.with_columns(problem.X.astype(np.float64) * s)
+    other = replace(form, lam=form.lam * s, l1=form.l1 * s, ridge=form.ridge * s * s, scale=form.scale * s)
+    w = _newton(scaled, other, Smooth(scaled), np.zeros(problem.shape), tol).at.w.reshape(problem.shape).copy()
+    w[: problem.n_features] *= s
+    return w
 
 
 def _check_start(problem: Problem, start: Any) -> Array:

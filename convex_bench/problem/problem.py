@@ -139,6 +139,15 @@ class Problem:
         other._set_regularizer(regularizer)
         return other
 
+    def with_columns(self, X: Any) -> Self:
+        """Return the problem with an X of the same shape in place of this one; y and psi are the same."""
+        other = copy.copy(self)
+        other.__dict__.pop("digest", None)
+        other._matrix = RowMatrix(X, self.intercept)
+        other.X = other._matrix.X
+        other._checksum = other._checksum_now()
+        return other
+
     def with_lam(self, lam: float) -> Self:
         """Return the problem with strength lam; X, y and the Lipschitz constants are shared."""
         return self.with_regularizer(self.penalty.with_lam(lam))

@@ -15,7 +15,7 @@ from convex_bench.ground_truth.gram import Smooth
 from convex_bench.ground_truth.proof import _sum_square, prove
 from convex_bench.ground_truth.refine import judge
 from convex_bench.ground_truth.working_set import evaluate
-from manifold_id.regularizers import L1, ElasticNet, GroupLasso, NonnegativeL1
+from manifold_id.regularizers import L1, ElasticNet, GroupLasso, NonnegativeL1, SparseGroupLasso
 
 
 def exact_gradient(problem, w, low):
@@ -68,6 +68,18 @@ def test_columns_scaled_over_twelve_decades_are_certified():
         problem = Problem(X, y, loss, penalties[k // 3], intercept=True)
         solution = solve(problem.with_lam(0.1 * problem.lambda_max()))
         assert solution.status == "certified", (loss, penalties[k // 3], solution.reason)
+
+
+@pytest.mark.parametrize("scale", [1e-8, 1e-5])
+def test_tiny_columns_beside_an_intercept_are_solved_from_scaled_ones(scale):
+    """Newton's method from zero fails on most of these."""
+    rng = np.random.default_rng(1)
+    for psi in (L1(1.0), SparseGroupLasso(1.0, groups=4)):
+        X = scale * rng.standard_normal((40, 8))
+        y = np.digitize(X[:, 0] / scale + 0.3 * rng.standard_normal(40), [-0.5, 0.5])
+        problem = Problem(X, y, "multinomial", psi, intercept=True)
+        solution = solve(problem.with_lam(0.02 * problem.lambda_max()))
+        assert solution.status == "certified", solution.reason
 
 
 def test_a_year_column_is_certified_with_the_part_below_the_last_digit():
