@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 import pickle
 import shutil
+import sys
 import tempfile
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,11 +18,13 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from manifold_id.files import PART, write_atomic, write_text
+from manifold_id.files import PART
+from nn_bench.stored import DamagedRunError, check_sums, read_sealed, sums, write_over, write_sealed
 
 PREFIX = "checkpoint-"
 WEIGHTS, STATE = "weights.safetensors", "state.pt"
-SUMS = "SHA256SUMS"  # of a checkpoint's files, as `sha256sum -c` reads it: neither format notices a bit that flipped
+RECORD = "checkpoint.json"  # with the sha256 of the two: neither format notices a bit that flipped
+MEASURED = "checkpoint.measured"  # the seconds so far: all else is the same bytes at every repetition
 
 
 def weights_of(model: nn.Module) -> dict[str, Tensor]:
@@ -39,7 +41,7 @@ def weights_of(model: nn.Module) -> dict[str, Tensor]:
 def save_weights(model: nn.Module, path: Path) -> None:
     """Write the weights to a safetensors file, atomically; raises OSError if it can't be written."""
     with _writing(path):
-        write_atomic(path, lambda part: save_file(weights_of(model), part))
+        write_over(path, lambda part: save_file(weights_of(model), part))
 
 
 @contextmanager
@@ -55,11 +57,11 @@ def _writing(path: Path) -> Iterator[None]:
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
-    """Return the tensors of a safetensors file; raises ValueError if it is damaged."""
+    """Return the tensors of a safetensors file; raises DamagedRunError if it is damaged."""
     try:
         return load_file(path)
     except SafetensorError as error:
-        raise ValueError(f"{path} holds no whole weights ({error}): train again") from error
+        raise DamagedRunError(path, f"holds no whole weights ({error})") from error
 
 
 def load_weights(model: nn.Module, path: Path) -> None:
@@ -71,12 +73,6 @@ def load_weights(model: nn.Module, path: Path) -> None:
     model.load_state_dict(stored, strict=False)
 
 
-def sha256(path: Path) -> str:
-    """Return the SHA-256 of a file's content, 64 hex digits."""
-    with open(path, "rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
 def remove_parts(folder: Path) -> None:
     """Remove what a killed process left half written; the caller keeps other processes from writing in the folder."""
     for part in folder.glob(f"{PART}*"):
@@ -86,7 +82,7 @@ def remove_parts(folder: Path) -> None:
             part.unlink(missing_ok=True)
 
 
-def save_checkpoint(folder: Path, epoch: int, model: nn.Module, state: dict[str, Any]) -> None:
+def save_checkpoint(folder: Path, epoch: int, model: nn.Module, state: dict[str, Any], seconds: float) -> None:
     """Write checkpoint `epoch` into the folder and remove the older ones once it is whole.
 
     Raises
@@ -99,45 +95,65 @@ def save_checkpoint(folder: Path, epoch: int, model: nn.Module, state: dict[str,
     try:
         with _writing(target):
             save_file(weights_of(model), part / WEIGHTS)
-            torch.save(state, part / STATE)
-        write_text(part / SUMS, "".join(f"{sha256(part / name)}  {name}\n" for name in (WEIGHTS, STATE)))
+            torch.save(_canonical(state), part / STATE)
+        write_sealed(part / RECORD, {"files": sums(part, (WEIGHTS, STATE))})
+        write_sealed(part / MEASURED, {"seconds": seconds})
         for file in part.iterdir():
             with open(file, "rb") as stream:
                 os.fsync(stream.fileno())
-        shutil.rmtree(target, ignore_errors=True)
+        _discard(target)
         os.replace(part, target)
     finally:
         shutil.rmtree(part, ignore_errors=True)
     for old in folder.glob(f"{PREFIX}*"):
         if old.name < target.name:
-            shutil.rmtree(old, ignore_errors=True)
+            _discard(old)
 
 
-def load_checkpoint(folder: Path, model: nn.Module) -> dict[str, Any] | None:
-    """Load the newest checkpoint's weights into the model and return its state, None if there is none.
+def load_checkpoint(folder: Path, model: nn.Module) -> tuple[dict[str, Any], float] | None:
+    """Load the newest whole checkpoint's weights into the model; return its state and the seconds so far.
+
+    None if there is none. A damaged one is removed, with a warning.
 
     Raises
     ------
     ValueError
-        If it is damaged.
+        If it is that of another model.
     """
-    found = sorted(folder.glob(f"{PREFIX}*"))
-    if not found:
-        return None
-    sums = found[-1] / SUMS
-    stored = sums.read_text(encoding="utf-8", errors="replace") if sums.exists() else None  # of before there were sums
-    for name in (WEIGHTS, STATE):
-        if stored is not None and f"{sha256(found[-1] / name)}  {name}\n" not in stored:
-            raise ValueError(f"{found[-1]} is damaged ({name} is not what was written): remove it to train again")
-    load_weights(model, found[-1] / WEIGHTS)
+    for path in sorted(folder.glob(f"{PREFIX}*"), reverse=True):
+        try:
+            state, seconds = _read_checkpoint(path)
+        except DamagedRunError as error:
+            warnings.warn(f"{str(error.path)!r} {error.problem}: the run goes on from before it", stacklevel=2)
+            _discard(path)
+            continue
+        load_weights(model, path / WEIGHTS)
+        return state, seconds
+    return None
+
+
+def _read_checkpoint(path: Path) -> tuple[dict[str, Any], float]:
+    check_sums(path, read_sealed(path / RECORD, ["files"])["files"])
+    seconds = read_sealed(path / MEASURED, ["seconds"])["seconds"]
     try:
-        state: dict[str, Any] = torch.load(found[-1] / STATE, weights_only=True, map_location="cpu")
+        state: dict[str, Any] = torch.load(path / STATE, weights_only=True, map_location="cpu")
     except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
         # the text of torch's own error advises to unpickle the file all the same
-        raise ValueError(f"{found[-1]} is damaged ({type(error).__name__}): remove it to train again") from None
-    return state
+        raise DamagedRunError(path / STATE, f"holds no tensors and plain values ({type(error).__name__})") from None
+    return state, seconds
 
 
-def write_json(path: Path, values: Any) -> None:
-    """Write a JSON file, atomically."""
-    write_text(path, json.dumps(values, indent=1) + "\n")
+def _canonical(value: Any) -> Any:
+    """Return equal containers in which equal strings are one object: what is pickled is then the same bytes."""
+    if isinstance(value, dict):
+        return {_canonical(k): _canonical(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(map(_canonical, value))
+    return sys.intern(value) if type(value) is str else value
+
+
+def _discard(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)

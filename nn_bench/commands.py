@@ -155,20 +155,21 @@ def compress(run: str, out: str | None) -> None:
 
 def write_report_again(folder: Path) -> bool:
     """Write and show the report of a run's, comparison's or search's folder; return False for one of something else."""
-    if not any((folder / name).is_file() for name in ("config.json", "comparison.json", "tuning.json")):
+    if not any((folder / name).exists() for name in ("config.json", "result.json", "comparison.json", "tuning.json")):
         return False
     import pandas as pd
 
     from nn_bench.compare import COMPARED, TUNED, Comparison, ComparisonResult
     from nn_bench.path import FOLLOWED, PathResult
     from nn_bench.result import load_result
+    from nn_bench.tuning import TRIALS
 
-    if (folder / FOLLOWED).is_file():
+    if (folder / FOLLOWED).exists():
         _show_path(PathResult.load(folder))
-    elif (folder / COMPARED).is_file():
+    elif (folder / COMPARED).exists():
         _show_comparison(ComparisonResult.load(folder))
-    elif (folder / TUNED).is_file():
-        _show_tuning(Comparison.load(folder / TUNED), pd.read_csv(folder / "trials.csv"), folder)
+    elif (folder / TUNED).exists():
+        _show_tuning(Comparison.load(folder / TUNED), pd.read_csv(folder / TRIALS), folder)
     else:
         result = load_result(folder)
         if result is None:
@@ -214,10 +215,10 @@ def _show_table(table: Table) -> None:
 
 def _show_tuning(comparison: Comparison, trials: pd.DataFrame, folder: Path) -> None:
     from nn_bench.report import write_tuning_report
-    from nn_bench.tuning import chosen
+    from nn_bench.tuning import TRIALS, chosen
 
     assert comparison.tuning is not None
     click.echo(comparison.tuned_by())
     click.echo(chosen(trials, comparison.tuning.drop).to_string(index=False))
-    click.echo(f"all {len(trials)} trials: {folder / 'trials.csv'}")
+    click.echo(f"all {len(trials)} trials: {folder / TRIALS}")
     click.echo(f"report: {write_tuning_report(comparison, trials, folder)}")

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import os
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -14,15 +14,15 @@ from manifold_id.formula import check_label
 from manifold_id.toml_file import read_toml
 from manifold_id.validation import integer, unknown_name
 from nn_bench.agreement import Agreement, agreements
-from nn_bench.checkpoint import write_json
 from nn_bench.config import LARGEST_SEED, TrainConfig, table
 from nn_bench.data import load_images
 from nn_bench.images import Images
 from nn_bench.methods import METHODS
 from nn_bench.planted import PLANTED
 from nn_bench.result import TrainResult, load_result
+from nn_bench.stored import check_sums, read_sealed, sums, write_sealed
 from nn_bench.training import check, train
-from nn_bench.tuning import Tuning, check_grids, numbers, points, search
+from nn_bench.tuning import TRIALS, Tuning, check_grids, numbers, points, search
 
 CONFIGS = Path(__file__).parent / "configs"
 COMPARED, TUNED = "comparison.json", "tuning.json"  # what a finished folder is of
@@ -120,20 +120,17 @@ class Comparison:
         values = {"seeds": list(self.seeds), "methods": methods}
         return values if self.tuning is None else values | {"tuning": asdict(self.tuning)}
 
-    def save(self, path: Path) -> None:
-        """Write name and values to a JSON file."""
-        write_json(path, {"name": self.name, "comparison": self.to_dict()})
+    def save(self, path: Path, files: Iterable[str] = ()) -> None:
+        """Write name and values to a sealed JSON file, with the sha256 of files beside it."""
+        found = sums(path.parent, files)
+        write_sealed(path, {"name": self.name, "comparison": self.to_dict(), "files": found})
 
     @classmethod
     def load(cls, path: Path) -> Comparison:
-        """Read what `save` wrote; raises ValueError if it is damaged."""
-        try:
-            stored = json.loads(path.read_text(encoding="utf-8"))
-            return cls.from_dict(stored["comparison"], stored["name"], str(path))
-        except (json.JSONDecodeError, KeyError, TypeError, AttributeError, UnicodeDecodeError, RecursionError) as error:
-            raise ValueError(
-                f"{path} is damaged ({type(error).__name__}): give the command that made it again"
-            ) from None
+        """Read what `save` wrote; raises DamagedRunError if it or a file beside it is not what was written."""
+        stored = read_sealed(path, ["name", "comparison", "files"])
+        check_sums(path.parent, stored["files"])
+        return cls.from_dict(stored["comparison"], stored["name"], str(path))
 
     def changed(self, seeds: int | None = None, epochs: int | None = None, **settings: Any) -> Comparison:
         """Return the comparison with the first `seeds` seeds, another length, or other settings for all methods.
@@ -162,7 +159,7 @@ class Comparison:
         if self.tuning is None or not self.grids:
             raise ValueError(f"comparison={self.name!r} can't be tuned: give it a table [tuning] and grids")
         trials = search(self.methods, self.grids, self.tuning, self._check(), out, progress)
-        self.save(Path(out) / TUNED)
+        self.save(Path(out) / TUNED, [TRIALS])
         return trials
 
     def _check(self) -> dict[str, Images]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import torch
 from torch import Tensor
@@ -47,6 +48,15 @@ class Images:
             test=self.test[:test_rows],
             test_labels=self.test_labels[:test_rows],
         )
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 (hex) of images, labels and what normalizes and augments them."""
+        total = hashlib.sha256(repr((self.classes, self.mean, self.std, self.pad, self.flip)).encode())
+        for part in (self.train, self.train_labels, self.test, self.test_labels):
+            total.update(f"{part.dtype} {tuple(part.shape)}".encode())
+            total.update(part.cpu().contiguous().numpy().data)
+        return total.hexdigest()
 
     def check_augmentation(self) -> None:
         """Raise ValueError where the standard augmentation would change nothing."""

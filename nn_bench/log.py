@@ -8,7 +8,9 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from manifold_id.files import write_text
+from nn_bench.stored import write_text
+
+LOG = "log.csv"
 
 
 class EpochLog:
@@ -23,11 +25,7 @@ class EpochLog:
         self.rows.append(row)
         if folder is None:
             return
-        text = io.StringIO()
-        writer = csv.DictWriter(text, list(self.rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(self.rows)
-        write_text(folder / "log.csv", text.getvalue())
+        self.save(folder)
         new = [row]
         if self._board is None:  # of a run that goes on: one file with all epochs takes the place of the old ones
             from torch.utils.tensorboard import SummaryWriter
@@ -39,6 +37,14 @@ class EpochLog:
                 if name not in ("epoch", "step"):
                     self._board.add_scalar(name, value, each["step"])
         self._board.flush()
+
+    def save(self, folder: Path) -> None:
+        """Write log.csv, whole."""
+        text = io.StringIO()
+        writer = csv.DictWriter(text, list(self.rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(self.rows)
+        write_text(folder / LOG, text.getvalue())
 
     def close(self) -> None:
         """Close TensorBoard's file, if there is one."""

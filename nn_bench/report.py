@@ -16,6 +16,7 @@ from manifold_id.report import Picture, Section, Table, write
 from nn_bench.compare import Comparison, ComparisonResult
 from nn_bench.path import PathResult
 from nn_bench.result import TrainResult
+from nn_bench.stored import write_text
 from nn_bench.tuning import accuracy_floor, chosen
 
 _FIGURES: tuple[tuple[str, str, str, Literal["linear", "share", "count"]], ...] = (
@@ -88,8 +89,8 @@ def write_comparison_report(result: ComparisonResult) -> Path:
     """Write report.html, runs.csv and curves.csv into the comparison's folder; return the report's path."""
     comparison = result.comparison
     first = next(iter(comparison.methods.values()))
-    result.frame().to_csv(result.folder / "runs.csv", index=False)
-    result.curves().to_csv(result.folder / "curves.csv", index=False)
+    write_text(result.folder / "runs.csv", result.frame().to_csv(index=False))
+    write_text(result.folder / "curves.csv", result.curves().to_csv(index=False))
     summary = [
         f"{len(comparison.methods)} methods on {first.model} and {first.data}, {len(comparison.seeds)} seeds each, "
         f"{first.epochs} epochs.",
@@ -109,7 +110,7 @@ def write_comparison_report(result: ComparisonResult) -> Path:
 def write_path_report(result: PathResult) -> Path:
     """Write report.html and runs.csv into the path's folder; return the report's path."""
     comparison, runs = result.comparison, result.frame()
-    runs.to_csv(result.folder / "runs.csv", index=False)
+    write_text(result.folder / "runs.csv", runs.to_csv(index=False))
     first = next(iter(comparison.methods.values()))
     summary = (
         f"{len(comparison.methods)} methods on {first.model} and {first.data}, {len(comparison.seeds)} seeds at each "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,16 +15,20 @@ from torch.optim import Optimizer
 
 from manifold_id.optim.tracking import OptimizerTracker
 from manifold_id.tracking import Trace
-from nn_bench.checkpoint import WEIGHTS, load_weights, save_weights, sha256, write_json
+from nn_bench.checkpoint import WEIGHTS, load_weights, save_weights
 from nn_bench.config import TrainConfig
 from nn_bench.data import load_images
 from nn_bench.images import Images
-from nn_bench.log import EpochLog
+from nn_bench.log import LOG, EpochLog
 from nn_bench.metrics import at_proximal_point, evaluate, sparsity
 from nn_bench.models import build_model
 from nn_bench.runtime import Runtime
+from nn_bench.stored import check_sums, read_sealed, sums, write_over, write_sealed, write_text
 
-FINISHED = "result.json"  # it says that a run is complete
+FINISHED = "result.json"  # it says that a run is complete, and has the sha256 of its files
+MEASURED = "result.measured"  # what differs when a run is repeated: seconds
+CONFIG = "config.json"
+TRACES = ("trace.npz", "prox_trace.npz")
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,9 +93,10 @@ def finish(
     log: EpochLog,
     epoch: int,
     epoch_steps: int,
+    digest: str,
     seconds: float,
 ) -> TrainResult:
-    """Measure the network and, if the run is complete, write the files of its folder."""
+    """Measure the network and, if the run is complete, write the files of its folder; `digest` is the images'."""
     accuracy, test_loss = evaluate(model, images, run)
     with at_proximal_point(optimizer):
         prox_accuracy, _ = evaluate(model, images, run)
@@ -100,9 +106,10 @@ def finish(
         "group_sparsity": groups, "sparsity": entries,
         "prox_group_sparsity": prox_groups, "prox_sparsity": prox_entries,
         "stabilized_at": None, "prox_stabilized_at": None,
-        "steps": epoch * epoch_steps, "epoch_steps": epoch_steps, "epochs": epoch, "seconds": round(seconds, 3),
+        "steps": epoch * epoch_steps, "epoch_steps": epoch_steps, "epochs": epoch,
         "layers": [],
     }  # fmt: skip
+    measured = {"seconds": round(seconds, 3)}
     trace = prox_trace = None
     if tracker is not None:
         trace, prox_trace = tracker.trace, tracker.prox_trace
@@ -116,15 +123,25 @@ def finish(
             }
             for layer in tracker.layers
         ]  # fmt: skip
-    result = TrainResult(config, facts, pd.DataFrame(log.rows), trace, prox_trace, model, folder, run.leads)
     if folder is not None and epoch == config.epochs:
+        names = [CONFIG, LOG, WEIGHTS]
+        write_config(config, folder)
+        log.save(folder)
         save_weights(model, folder / WEIGHTS)
         if trace is not None and prox_trace is not None:
-            trace.save(folder / "trace.npz")
-            prox_trace.save(folder / "prox_trace.npz")
-        values = {"config": config.to_dict(), "facts": facts, "weights_sha256": sha256(folder / WEIGHTS)}
-        write_json(folder / FINISHED, values)  # last: it says all is there
-    return result
+            for name, log_of_changes in zip(TRACES, (trace, prox_trace), strict=True):
+                write_over(folder / name, log_of_changes.save)
+            names += TRACES
+        write_sealed(folder / MEASURED, measured)
+        record = {"config": config.to_dict(), "images": digest, "facts": facts, "files": sums(folder, names)}
+        write_sealed(folder / FINISHED, record)  # last: it says all is there
+    facts = facts | measured
+    return TrainResult(config, facts, pd.DataFrame(log.rows), trace, prox_trace, model, folder, run.leads)
+
+
+def write_config(config: TrainConfig, folder: Path) -> None:
+    """Write what the run is, for the reader, before its first step."""
+    write_text(folder / CONFIG, json.dumps(config.to_dict(), indent=1) + "\n")
 
 
 def load_result(
@@ -137,31 +154,35 @@ def load_result(
     Raises
     ------
     ValueError
-        If it is a run of another config than the given one, or a file is damaged.
+        If it is a run of another config than the given one, or on other images.
+    DamagedRunError
+        If a file is missing or damaged; it names the file.
     """
-    path = folder / FINISHED
-    if not path.is_file():
+    if not (folder / FINISHED).exists():
         return None
-    try:
-        stored = json.loads(path.read_text(encoding="utf-8"))
-        given, facts = stored["config"], stored["facts"]
-    except (json.JSONDecodeError, KeyError, TypeError, UnicodeDecodeError, RecursionError) as error:
-        raise ValueError(f"{path} is damaged ({type(error).__name__}: {error}): remove it to train again") from None
-    own = TrainConfig.from_dict(given, str(path))
-    if config is not None and own != config:
-        raise ValueError(f"out={str(folder)!r} holds a run of another config: choose another folder or remove it")
+    stored = read_sealed(folder / FINISHED, ["config", "images", "facts", "files"])
+    own = TrainConfig.from_dict(stored["config"], str(folder / FINISHED))
+    if model is None and images is None:
+        images = load_images(own.data)
+    digest = None if images is None else images.limited(own.train_rows, own.test_rows).digest
+    check_same(folder, stored, config, digest)
+    check_sums(folder, stored["files"])
+    facts = stored["facts"] | read_sealed(folder / MEASURED, ["seconds"])
     if model is None:
-        images = load_images(own.data) if images is None else images
+        assert images is not None
         model = build_model(own.model, images.shape, images.classes)
-    weights = folder / WEIGHTS
-    if stored.get("weights_sha256") not in (None, sha256(weights)):  # none: of before there were sums
-        raise ValueError(f"{weights} is damaged (it is not what was written): remove the folder to train again")
-    load_weights(model, weights)
+    load_weights(model, folder / WEIGHTS)
     trace = prox_trace = None
     if own.tracked and own.regularizer is not None:
-        trace, prox_trace = Trace.load(folder / "trace.npz"), Trace.load(folder / "prox_trace.npz")
-    try:
-        history = pd.read_csv(folder / "log.csv")
-    except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
-        raise ValueError(f"{folder / 'log.csv'} is damaged ({error}): remove the folder to train again") from None
-    return TrainResult(own, facts, history, trace, prox_trace, model, folder)
+        trace, prox_trace = (Trace.load(folder / name) for name in TRACES)
+    return TrainResult(own, facts, pd.read_csv(folder / LOG), trace, prox_trace, model, folder)
+
+
+def check_same(folder: Path, stored: Mapping[str, Any], config: TrainConfig | None, digest: str | None) -> None:
+    """Raise ValueError where what is stored is of another config or of other images than those given."""
+    for name, known, given in (
+        ("of another config", TrainConfig.from_dict(stored["config"], str(folder)), config),
+        ("on other images", stored["images"], digest),
+    ):
+        if given is not None and known != given:
+            raise ValueError(f"out={str(folder)!r} holds a run {name}: choose another folder or remove it")

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from manifold_id.optim import ProxSTORM, SparseRetraining, StageSchedule, group_
 from manifold_id.optim.tracking import OptimizerTracker
 from manifold_id.progress import Bar
 from nn_bench.batches import Batch, batches, steps_per_epoch
-from nn_bench.checkpoint import load_checkpoint, remove_parts, save_checkpoint, write_json
+from nn_bench.checkpoint import load_checkpoint, remove_parts, save_checkpoint
 from nn_bench.config import TrainConfig
 from nn_bench.data import load_images
 from nn_bench.guard import Guard, NotFiniteError
@@ -30,8 +31,9 @@ from nn_bench.log import EpochLog
 from nn_bench.methods import METHODS
 from nn_bench.metrics import estimator_error, evaluate, full_gradient, sparsity
 from nn_bench.models import build_model
-from nn_bench.result import FINISHED, TrainResult, finish, load_result
+from nn_bench.result import CONFIG, FINISHED, TrainResult, check_same, finish, load_result, write_config
 from nn_bench.runtime import Runtime, place, runtime
+from nn_bench.stored import DamagedRunError
 
 
 def train(
@@ -51,9 +53,9 @@ def train(
         The run.
     out
         A folder for checkpoints, logs (log.csv, tensorboard/), weights (weights.safetensors), traces and result.json;
-        None writes nothing. A folder that holds a finished run of the same config is read, an unfinished one is gone
-        on with: on CPU, with the same number of threads, its final weights are bit for bit those of an uninterrupted
-        run.
+        None writes nothing. A folder that holds a finished run of the same config is read, an unfinished or damaged one
+        is gone on with: on CPU, with the same number of threads, its files are then the same bytes as those of an
+        uninterrupted run, but for seconds (*.measured, tensorboard/).
     images, model
         Own data and an own network in place of the config's; the model is trained in place.
     progress
@@ -64,16 +66,29 @@ def train(
     Raises
     ------
     ValueError
-        If the folder holds a run of another config, is being written by another process or is damaged, the loss or a
-        gradient is not finite (NotFiniteError: step and tensor are named), or model, data and regularizer do not fit.
+        If the folder holds a run of another config or is being written by another process, the loss or a gradient is
+        not finite (NotFiniteError: step and tensor are named), or model, data and regularizer do not fit.
     FileNotFoundError
         If the data are nowhere.
     """
     folder = None if out is None else Path(out)
-    if folder is not None and (done := load_result(folder, config, images, model)) is not None:
+    if folder is not None and (done := _finished(folder, config, images, model)) is not None:
         return replace(done, leads=place()[0] == 0)
     with runtime(config) as run, _alone(folder, run):
         return _Trainer(config, folder, run, images, model).fit(progress, stop_after)
+
+
+def _finished(folder: Path, config: TrainConfig, images: Images | None, model: nn.Module | None) -> TrainResult | None:
+    """Return the finished run of a folder; None if there is none, or a damaged one of the same config."""
+    try:
+        return load_result(folder, config, images, model)
+    except DamagedRunError:
+        known = None
+        with suppress(OSError, ValueError, TypeError, AttributeError, RecursionError):  # damaged too
+            known = TrainConfig.from_dict(json.loads((folder / CONFIG).read_text(encoding="utf-8")))
+        if known not in (None, config):
+            raise
+        return None
 
 
 def check(config: TrainConfig, images: Images) -> OptimizerTracker | None:
@@ -109,7 +124,9 @@ class _Trainer:
         loaded = load_images(config.data) if images is None else images
         if config.augment:
             loaded.check_augmentation()
-        self.images = loaded.limited(config.train_rows, config.test_rows).resident(run.device)
+        used = loaded.limited(config.train_rows, config.test_rows)
+        self.digest = used.digest if folder is not None else ""
+        self.images = used.resident(run.device)
         torch.manual_seed(config.seed)
         self.model = build_model(config.model, self.images.shape, self.images.classes) if model is None else model
         if config.init_scale:
@@ -149,12 +166,12 @@ class _Trainer:
     def _resume(self, folder: Path | None) -> None:
         if folder is None:
             return
-        state = load_checkpoint(folder, self.model)
-        if state is None:
+        found = load_checkpoint(folder, self.model)
+        if found is None:
             return
-        if TrainConfig.from_dict(state["config"]) != self.config:
-            raise ValueError(f"out={str(folder)!r} holds a run of another config: choose another folder or remove it")
-        self.epoch, self.seconds = state["epoch"], state["seconds"]
+        state, self.seconds = found
+        check_same(folder, state, self.config, self.digest)
+        self.epoch = state["epoch"]
         if self.config.retrain_from and self.epoch >= self.config.retrain_from:
             self.retraining = SparseRetraining(self.optimizer, restart=False)
             self.retraining.load_state_dict(state["retraining"])
@@ -170,8 +187,8 @@ class _Trainer:
             return
         state = {
             "config": self.config.to_dict(),
+            "images": self.digest,
             "epoch": self.epoch,
-            "seconds": self.seconds,
             "optimizer": self.optimizer.state_dict(),
             "schedule": self.schedule.state_dict(),
             "scaler": self.scaler.state_dict(),
@@ -179,7 +196,7 @@ class _Trainer:
             "retraining": None if self.retraining is None else self.retraining.state_dict(),
             "log": self.log.rows,
         }
-        save_checkpoint(self.folder, self.epoch, self.model, state)
+        save_checkpoint(self.folder, self.epoch, self.model, state, self.seconds)
 
     # ---------------------------------------------------------------- the loop
 
@@ -187,7 +204,7 @@ class _Trainer:
         """Run the epochs that are left and return the result."""
         config = self.config
         if self.folder is not None:
-            write_json(self.folder / "config.json", config.to_dict())
+            write_config(config, self.folder)
         names, parameters = zip(*self.model.named_parameters(), strict=True)
         guard = Guard(names, parameters, gradients=not self.scaler.is_enabled())
         last = config.epochs if stop_after is None else min(stop_after, config.epochs)
@@ -211,7 +228,7 @@ class _Trainer:
                 bar.label(f"{name}, epoch {self.epoch}: {done}")
         return finish(
             config, self.folder, self.run, self.model, self.images, self.optimizer, self.tracker, self.log, self.epoch,
-            self.epoch_steps, self.seconds,
+            self.epoch_steps, self.digest, self.seconds,
         )  # fmt: skip
 
     def _one_epoch(self, epoch: int, guard: Guard, bar: Bar) -> dict[str, Any]:

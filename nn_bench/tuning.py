@@ -14,13 +14,14 @@ from typing import Any
 
 import pandas as pd
 
-from manifold_id.files import write_text
 from manifold_id.validation import integer, real, unknown_name
 from nn_bench.config import LARGEST_SEED, TrainConfig, table
 from nn_bench.guard import NotFiniteError
 from nn_bench.images import Images
+from nn_bench.stored import write_text
 from nn_bench.training import train
 
+TRIALS = "trials.csv"
 _TUNED = ("lr", "lam")
 
 
@@ -152,7 +153,7 @@ def search(
                 reached = 0.0, 0.0
             rows.append(Trial(method, config.lr, point.get("lam", float("nan")), *reached))
             table = pd.DataFrame(rows)
-            write_text(folder / "trials.csv", table.to_csv(index=False))
+            write_text(folder / TRIALS, table.to_csv(index=False))
     return table
 
 

@@ -60,6 +60,24 @@ def test_the_command_tries_every_point_once_and_goes_on(tmp_path):
     assert (tmp_path / "trials" / "report.html").read_text() == page
 
 
+@pytest.mark.parametrize("name", ["trials.csv", "tuning.json"])
+def test_damage_of_a_search_is_named_and_mended(tmp_path, name):
+    comparison(tmp_path)
+    runner, out = click.testing.CliRunner(), str(tmp_path / "trials")
+    arguments = [str(tmp_path / "small.toml"), "--out", out]
+    assert runner.invoke(commands.tune, arguments).exit_code == 0
+    path = tmp_path / "trials" / name
+    whole = path.read_bytes()
+    for damage in (whole.replace(b"RMDA", b"RMDB", 1), b"", None):
+        path.unlink()
+        path.mkdir() if damage is None else path.write_bytes(damage)
+        done = runner.invoke(main, ["report", out])
+        assert done.exit_code == 2 and done.stderr.count("\n") == 1
+        assert f"{name}' " in done.stderr and "give the command that made it again, which mends it" in done.stderr
+        assert runner.invoke(commands.tune, arguments).exit_code == 0
+        assert path.read_bytes() == whole
+
+
 def test_images_are_loaded_once(tmp_path, monkeypatch):
     small = dataclasses.replace(images(rows=400), name="digits")
     loaded = []

@@ -1,7 +1,6 @@
 """What goes wrong around a run: two processes, damaged files, a full disk, settings that don't fit, divergence."""
 
 import json
-import shutil
 
 import numpy as np
 import pytest
@@ -13,6 +12,7 @@ import nn_bench.checkpoint
 from nn_bench.compare import Comparison
 from nn_bench.data import load_images
 from nn_bench.result import load_result
+from nn_bench.stored import DamagedRunError, read_sealed, sums, write_sealed
 from nn_bench.training import train
 from nn_bench.tuning import Tuning, search
 
@@ -23,20 +23,6 @@ def test_a_folder_that_another_process_writes_is_refused(tmp_path):
     assert train(config(epochs=1), tmp_path, images=images()).facts["epochs"] == 1
 
 
-@pytest.mark.parametrize("spoil", [lambda b: b[: len(b) // 2], lambda b: b"", lambda b: b"x" * len(b)])
-def test_a_damaged_checkpoint_is_named(tmp_path, spoil):
-    train(config(), tmp_path, images=images(), stop_after=2)
-    (state,) = tmp_path.glob("checkpoint-*/state.pt")
-    state.write_bytes(spoil(state.read_bytes()))
-    with pytest.raises(ValueError, match=r"checkpoint-000002 is damaged \(state.pt is not what.*: remove it to train"):
-        train(config(), tmp_path, images=images())
-    (state.parent / "SHA256SUMS").unlink()  # as in checkpoints of before there were sums
-    with pytest.raises(ValueError, match=r"checkpoint-000002 is damaged \(\w+\): remove it to train again"):
-        train(config(), tmp_path, images=images())
-    shutil.rmtree(state.parent)
-    assert train(config(), tmp_path, images=images()).facts["epochs"] == 4
-
-
 def flip_a_bit(path):
     """Change one number of a file's tensors: the file can still be read."""
     content = bytearray(path.read_bytes())
@@ -45,29 +31,88 @@ def flip_a_bit(path):
     path.write_bytes(content)
 
 
-@pytest.mark.parametrize("name", ["weights.safetensors", "state.pt"])
-def test_a_bit_flip_in_a_checkpoint_is_named(tmp_path, name):
-    train(config(), tmp_path, images=images(), stop_after=2)
-    flip_a_bit(tmp_path / "checkpoint-000002" / name)
-    with pytest.raises(
-        ValueError, match=rf"checkpoint-000002 is damaged \({name} is not what was written\): remove it"
-    ):
-        train(config(), tmp_path, images=images())
+def make_a_folder(path):
+    path.unlink()
+    path.mkdir()
 
 
-def test_a_bit_flip_in_the_final_weights_is_named(tmp_path):
-    train(config(epochs=1), tmp_path, images=images())
-    flip_a_bit(tmp_path / "weights.safetensors")
-    with pytest.raises(ValueError, match=r"weights\.safetensors is damaged \(it is not what was written\): remove"):
-        train(config(epochs=1), tmp_path, images=images())
+DAMAGES = {
+    "bit": flip_a_bit,
+    "cut": lambda path: path.write_bytes(path.read_bytes()[:-9]),
+    "empty": lambda path: path.write_bytes(b""),
+    "deleted": lambda path: path.unlink(),
+    "folder": make_a_folder,
+}
+FILES = (
+    "result.json",
+    "result.measured",
+    "config.json",
+    "log.csv",
+    "weights.safetensors",
+    "trace.npz",
+    "prox_trace.npz",
+)
 
 
-@pytest.mark.parametrize(("name", "text"), [("result.json", "{"), ("result.json", "{}"), ("log.csv", "")])
-def test_damaged_results_are_named(tmp_path, name, text):
-    train(config(epochs=1), tmp_path, images=images())
-    (tmp_path / name).write_text(text)
-    with pytest.raises(ValueError, match=rf"{name} is damaged"):
-        load_result(tmp_path, images=images())
+def computed(folder):
+    """The bytes of a run's files but those that differ when it is repeated."""
+    found = [path for path in folder.rglob("*") if path.is_file() and path.suffix != ".measured"]
+    return {str(path.relative_to(folder)): path.read_bytes() for path in found if path.parent.name != "tensorboard"}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_run_is_named_and_mended(tmp_path, damage):
+    train(config(epochs=2, model="logistic"), tmp_path, images=images())
+    whole = computed(tmp_path)
+    for name in FILES:
+        if (name, damage) == ("result.json", "deleted"):  # of a run that is not finished
+            continue
+        DAMAGES[damage](tmp_path / name)
+        with pytest.raises(DamagedRunError, match=rf"{name}' .*: give the command that made it again"):
+            load_result(tmp_path, images=images())
+        if name != "config.json" or damage not in ("bit", "cut"):
+            with pytest.raises(ValueError, match="another config" if name != "result.json" else "result.json"):
+                train(config(epochs=3), tmp_path, images=images())
+        mended = train(config(epochs=2, model="logistic"), tmp_path, images=images())
+        assert computed(tmp_path) == whole
+        assert load_result(tmp_path, images=images()).facts == mended.facts
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+@pytest.mark.parametrize("name", ["weights.safetensors", "state.pt", "checkpoint.json", "checkpoint.measured"])
+def test_a_damaged_checkpoint_is_named_and_trained_again(tmp_path, name, damage):
+    settings = config(epochs=2, model="logistic")
+    train(settings, tmp_path / "one", images=images())
+    train(settings, tmp_path / "two", images=images(), stop_after=1)
+    DAMAGES[damage](tmp_path / "two" / "checkpoint-000001" / name)
+    with pytest.warns(UserWarning, match=rf"checkpoint-000001/{name}' .*: the run goes on from before it"):
+        train(settings, tmp_path / "two", images=images())
+    assert computed(tmp_path / "two") == computed(tmp_path / "one")
+
+
+def test_a_file_in_the_place_of_a_checkpoint_is_named(tmp_path):
+    (tmp_path / "checkpoint-000001").write_text("")
+    with pytest.warns(UserWarning, match="checkpoint-000001/checkpoint.json' cannot be read"):
+        train(config(epochs=1, model="logistic"), tmp_path, images=images())
+
+
+def test_pickled_objects_are_not_loaded(tmp_path):
+    train(config(), tmp_path, images=images(), stop_after=1)
+    place = tmp_path / "checkpoint-000001"
+    torch.save({"config": Comparison}, place / "state.pt")
+    write_sealed(place / "checkpoint.json", {"files": sums(place, ["weights.safetensors", "state.pt"])})
+    with pytest.warns(UserWarning, match="state.pt' holds no tensors and plain values"):
+        train(config(), tmp_path, images=images(), stop_after=1)
+
+
+def test_a_run_on_other_images_is_refused(tmp_path):
+    train(config(), tmp_path, images=images(), stop_after=1)
+    for stop in (1, None):
+        with pytest.raises(ValueError, match="holds a run on other images: choose another folder"):
+            train(config(), tmp_path, images=images(seed=1))
+        train(config(), tmp_path, images=images(), stop_after=stop)
+    with pytest.raises(ValueError, match="holds a run on other images: choose another folder"):
+        load_result(tmp_path, images=images(seed=1))
 
 
 def test_a_checkpoint_that_can_t_be_written_leaves_the_one_before(tmp_path, monkeypatch):
@@ -102,16 +147,10 @@ def test_what_a_killed_process_left_half_written_is_removed_by_the_next_run_unde
 
 
 def test_folders_of_before_a_setting_was_added_are_recognized(tmp_path):
-    train(config(), tmp_path, images=images(), stop_after=2)
-    (path,) = tmp_path.glob("checkpoint-*/state.pt")
-    state = torch.load(path, weights_only=True)
-    del state["config"]["regularizer_options"]
-    torch.save(state, path)
-    (path.parent / "SHA256SUMS").unlink()
     finished = train(config(), tmp_path, images=images())
-    stored = json.loads((tmp_path / "result.json").read_text())
-    del stored["config"]["regularizer_options"], stored["weights_sha256"]
-    (tmp_path / "result.json").write_text(json.dumps(stored))
+    stored = read_sealed(tmp_path / "result.json")
+    del stored["config"]["regularizer_options"]
+    write_sealed(tmp_path / "result.json", stored)
     assert train(config(), tmp_path, images=images()).facts == json.loads(json.dumps(finished.facts))
 
 
