@@ -35,28 +35,35 @@ def _recession(problem: Problem) -> tuple[Array, Array] | None:
     """
     size = problem.shape[0] * problem.n_outputs
     penalty, rest = problem.penalty, np.arange(problem.n_features * problem.n_outputs, size)
-    unit = np.eye(size)
     if isinstance(penalty, TotalVariation) and penalty.l1 == 0:
         constant = np.ones((size, 1))
         constant[rest] = 0.0
-        columns = unit if penalty.lam == 0 else np.hstack([constant, unit[:, rest]])
+        columns = np.eye(size) if penalty.lam == 0 else np.hstack([constant, _units(rest, size)])
         return columns, np.zeros(columns.shape[1], dtype=bool)
     if isinstance(penalty, Box):
-        up, down = (
-            np.flatnonzero(np.isinf(np.broadcast_to(b, size - len(rest)))) for b in (penalty.upper, penalty.lower)
-        )
-        both = np.concatenate([unit[:, up], -unit[:, down], unit[:, rest]], axis=1)
-        forwards = np.arange(both.shape[1]) < len(up) + len(down)
-        return (both, forwards) if forwards.any() else None
+        open_ends = (np.isinf(np.broadcast_to(bound, size - len(rest))) for bound in (penalty.upper, penalty.lower))
+        up, down = map(np.flatnonzero, open_ends)
+        if not len(up) + len(down):
+            return None
+        columns = np.hstack([_units(up, size), -_units(down, size), _units(rest, size)])
+        return columns, np.arange(columns.shape[1]) < len(up) + len(down)
     form = separable_form(problem)
     if form is None or form.penalty not in PENALTIES or form.l1 > 0:
         return None
     if form.penalty == "elastic_net" and form.parameters[0] > 0:
         return None
     free = np.flatnonzero(form.lam[form.labels] == 0)
+    if not free.size:
+        return None  # an intercept alone separates nothing: every class occurs
     forwards = np.arange(len(free) + len(rest)) < len(free) * (form.penalty == "nonnegative")
-    # an intercept alone separates nothing: every class occurs
-    return (unit[:, np.concatenate([free, rest])], forwards) if free.size else None
+    return _units(np.concatenate([free, rest]), size), forwards
+
+
+def _units(places: Array, size: int) -> Array:
+    """Return the unit vectors of some coordinates as columns, (size, len(places))."""
+    found = np.zeros((size, len(places)))
+    found[places, np.arange(len(places))] = 1.0
+    return found
 
 
 def recession_direction(problem: Problem) -> Array | None:
