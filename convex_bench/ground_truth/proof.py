@@ -39,6 +39,7 @@ from manifold_id.regularizers import Box, NuclearNorm, TotalVariation
 
 Array = np.ndarray
 LARGEST = 5000  # coordinates of a support whose Hessian is factored
+INVERSE_STEPS = 8
 EXACTLY = 300  # up to this size its smallest eigenvalue is computed, beyond a Cholesky factor bounds it
 SELF_CONCORDANCE = {"squared": 0.0, "logistic": 1.0, "multinomial": 2.0}
 
@@ -172,15 +173,33 @@ def _smallest(B: Array, n: int) -> float:
     rounding = 4.0 * m * (n + m + 50.0) * U
     if m <= EXACTLY:
         return max(0.0, 0.99 * float(linalg.eigvalsh(B, check_finite=False, subset_by_index=[0, 0])[0]) - rounding)
-    for theta in (1e-2, 1e-4, 1e-6, 1e-8):
-        if theta <= 2 * rounding:
-            break
-        try:
-            linalg.cholesky(B - (theta + rounding) * np.eye(m), lower=True, overwrite_a=True, check_finite=False)
-        except linalg.LinAlgError:
-            continue
-        return 0.99 * theta
+    for guess in (lambda: 1e-2, lambda: 0.8 * _estimate(B), lambda: 1e-4, lambda: 1e-6, lambda: 1e-8):
+        theta = guess()
+        if theta > 2 * rounding and _positive(B, theta + rounding):
+            return 0.99 * theta
     return 0.0
+
+
+def _estimate(B: Array) -> float:
+    """Return about the smallest eigenvalue by inverse iteration in single precision, or 0 where that is too coarse."""
+    try:
+        factor = linalg.cho_factor(B.astype(np.float32), lower=True, overwrite_a=True, check_finite=False)
+    except linalg.LinAlgError:
+        return 0.0
+    v = np.random.default_rng(0).standard_normal(len(B)).astype(np.float32)
+    size = 1.0
+    for _ in range(INVERSE_STEPS):
+        v = linalg.cho_solve(factor, v / np.linalg.norm(v), check_finite=False)
+        size = float(np.linalg.norm(v))
+    return 1.0 / size
+
+
+def _positive(B: Array, shift: float) -> bool:
+    try:
+        linalg.cholesky(B - shift * np.eye(len(B)), lower=True, overwrite_a=True, check_finite=False)
+    except linalg.LinAlgError:
+        return False
+    return True
 
 
 def _by_gap(smooth: Smooth, form: Form, judged: Judged, q: Array) -> Proof:
