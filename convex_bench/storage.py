@@ -18,6 +18,7 @@ import numpy as np
 
 from manifold_id.files import PART, remove_folder, write_atomic
 from manifold_id.sealed import sealed, unsealed
+from manifold_id.validation import path_of
 
 SCHEMA = 4  # raised whenever the content of stored files changes
 MEASURED = "measured"  # the name of the file of what is measured
@@ -107,8 +108,14 @@ def write_file(path: Path, write: Callable[[Path], Any]) -> None:
 
 
 def check_writable(folder: str | os.PathLike[str]) -> Path:
-    """Create `folder` if need be and return it; raises ValueError where no file can be written in it."""
-    path = Path(folder).expanduser()
+    """Create `folder` if need be and return it.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If it is no path or no file can be written in it.
+    """
+    path = path_of("out", folder)
     try:
         path.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(dir=path, prefix=PART)

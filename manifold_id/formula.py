@@ -9,6 +9,8 @@ from xml.etree import ElementTree
 
 from markupsafe import Markup
 
+from manifold_id.validation import one_line
+
 
 def mathml(latex: str) -> Markup:
     """Return a displayed formula as a <math> element.
@@ -33,7 +35,8 @@ def mathml(latex: str) -> Markup:
 
 
 def check_label(name: str, label: str) -> None:
-    """Raise ValueError unless figures can draw `label`, in which what stands between two $ is a formula."""
+    """Raise ValueError unless figures can draw `label`: one line, in which what stands between two $ is a formula."""
+    one_line(name, label)
     if "$" not in label:
         return
     from matplotlib.cbook import is_math_text  # takes a second to import, and few labels have a formula

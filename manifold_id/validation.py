@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import difflib
 import math
+import os
+import unicodedata
 from collections.abc import Iterable
 from numbers import Integral, Real
+from pathlib import Path
 from typing import Any
 
 LARGEST = 2**63 - 1  # that arrays and compiled loops can count to
@@ -69,3 +72,38 @@ def integer(name: str, value: Any, low: int = -LARGEST, high: int = LARGEST) -> 
     if number > high:
         raise ValueError(f"{name}={value!r} must be at most {high}")
     return number
+
+
+def flag(name: str, value: Any) -> bool:
+    """Return `value`; raises TypeError unless it is True or False."""
+    if not isinstance(value, bool):
+        raise TypeError(f"{name}={value!r} must be True or False")
+    return value
+
+
+def path_of(name: str, value: Any) -> Path:
+    """Return `value` as a path, the user's home folder written out.
+
+    Raises
+    ------
+    TypeError
+        If it is no text or path.
+    ValueError
+        If it is empty or holds a character that no path can have.
+    """
+    try:
+        text = os.fspath(value)
+    except TypeError:
+        text = None
+    if not isinstance(text, str):
+        raise TypeError(f"{name}={value!r} must be a path, as a string or pathlib.Path, not {type(value).__name__}")
+    if not text or "\0" in text:
+        raise ValueError(f"{name}={value!r} is no path: name a folder or file")
+    return Path(text).expanduser()
+
+
+def one_line(name: str, text: str) -> None:
+    """Raise ValueError where a text has line breaks or other characters that cannot be shown in a line."""
+    for character in text:
+        if unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp"):
+            raise ValueError(f"{name}={text!r} has the character {character!r}: use what can be shown in one line")

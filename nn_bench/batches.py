@@ -27,7 +27,18 @@ def generator(config: TrainConfig, epoch: int) -> torch.Generator:
 
 
 def steps_per_epoch(config: TrainConfig, images: Images) -> int:
-    """Return the number of minibatches of an epoch; the last may be smaller."""
+    """Return the number of minibatches of an epoch; the last may be smaller.
+
+    Raises
+    ------
+    ValueError
+        If a minibatch is larger than the training set.
+    """
+    if config.batch_size > len(images.train):
+        raise ValueError(
+            f"batch_size={config.batch_size} is larger than the {len(images.train)} training images: choose at most "
+            "that many"
+        )
     return -(-len(images.train) // config.batch_size)
 
 

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from manifold_id.validation import path_of
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -56,7 +58,7 @@ def train(
     given = {"seed": seed, "device": device, "precision": precision}
     settings = settings.changed(**{k: v for k, v in given.items() if v is not None})
     stem = "digits" if config is None else Path(config).stem
-    result = run(settings, out or Path("results") / f"train-{stem}", progress=True)
+    result = run(settings, _folder(out, f"train-{stem}"), progress=True)
     if result.leads:
         _show_run(result)
 
@@ -94,7 +96,7 @@ def compare(
     comparison = Comparison.from_toml(spec)
     settings: dict[str, Any] = {} if device is None else {"device": device}
     comparison = comparison.changed(seeds=seeds, epochs=epochs, **settings)
-    folder = Path(out or Path("results") / f"{'path' if path else 'compare'}-{comparison.name}")
+    folder = _folder(out, f"{'path' if path else 'compare'}-{comparison.name}")
     if path:
         _show_path(follow(comparison, folder, progress=True))
     else:
@@ -118,7 +120,7 @@ def tune(spec: str, out: str | None, threads: int | None) -> None:
     if threads is not None:
         torch.set_num_threads(threads)
     comparison = Comparison.from_toml(spec)
-    folder = Path(out or Path("results") / f"tune-{comparison.name}")
+    folder = _folder(out, f"tune-{comparison.name}")
     _show_tuning(comparison, comparison.search(folder, progress=True), folder)
 
 
@@ -151,6 +153,10 @@ def compress(run: str, out: str | None) -> None:
     path = Path(out or Path(run) / "compressed.safetensors")
     save_weights(small, path)
     click.echo(f"weights: {path}")
+
+
+def _folder(out: str | None, name: str) -> Path:
+    return Path("results") / name if out is None else path_of("out", out)
 
 
 def write_report_again(folder: Path) -> bool:

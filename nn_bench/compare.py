@@ -12,7 +12,7 @@ import pandas as pd
 
 from manifold_id.formula import check_label
 from manifold_id.toml_file import read_toml
-from manifold_id.validation import integer, unknown_name
+from manifold_id.validation import flag, integer, path_of, unknown_name
 from nn_bench.agreement import Agreement, agreements
 from nn_bench.config import LARGEST_SEED, TrainConfig, table
 from nn_bench.data import load_images
@@ -158,8 +158,10 @@ class Comparison:
         """
         if self.tuning is None or not self.grids:
             raise ValueError(f"comparison={self.name!r} can't be tuned: give it a table [tuning] and grids")
-        trials = search(self.methods, self.grids, self.tuning, self._check(), out, progress)
-        self.save(Path(out) / TUNED, [TRIALS])
+        folder = path_of("out", out)
+        flag("progress", progress)
+        trials = search(self.methods, self.grids, self.tuning, self._check(), folder, progress)
+        self.save(folder / TUNED, [TRIALS])
         return trials
 
     def _check(self) -> dict[str, Images]:
@@ -183,7 +185,8 @@ class Comparison:
         ValueError
             As `train` does; what can be known before the first run is said before it, with the method's name.
         """
-        folder = Path(out)
+        folder = path_of("out", out)
+        flag("progress", progress)
         images = self._check()
         runs = {}
         for seed in self.seeds:  # seed by seed, so that a stopped comparison has all methods

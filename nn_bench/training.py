@@ -21,6 +21,7 @@ from torch.optim import Optimizer
 from manifold_id.optim import ProxSTORM, SparseRetraining, StageSchedule, group_parameters, rda_init_
 from manifold_id.optim.tracking import OptimizerTracker
 from manifold_id.progress import Bar
+from manifold_id.validation import flag, integer, path_of
 from nn_bench.batches import Batch, batches, steps_per_epoch
 from nn_bench.checkpoint import load_checkpoint, remove_parts, save_checkpoint
 from nn_bench.config import TrainConfig
@@ -65,13 +66,17 @@ def train(
 
     Raises
     ------
-    ValueError
-        If the folder holds a run of another config or is being written by another process, the loss or a gradient is
-        not finite (NotFiniteError: step and tensor are named), or model, data and regularizer do not fit.
+    TypeError, ValueError
+        If `out` is no path, the folder holds a run of another config or is being written by another process, the loss
+        or a gradient is not finite (NotFiniteError: step and tensor are named), or model, data and regularizer do not
+        fit.
     FileNotFoundError
         If the data are nowhere.
     """
-    folder = None if out is None else Path(out)
+    folder = None if out is None else path_of("out", out)
+    flag("progress", progress)
+    if stop_after is not None:
+        integer("stop_after", stop_after, 0)
     if folder is not None and (done := _finished(folder, config, images, model)) is not None:
         return replace(done, leads=place()[0] == 0)
     with runtime(config) as run, _alone(folder, run):

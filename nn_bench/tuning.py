@@ -15,6 +15,7 @@ from typing import Any
 import pandas as pd
 
 from manifold_id.validation import integer, real, unknown_name
+from nn_bench.batches import steps_per_epoch
 from nn_bench.config import LARGEST_SEED, TrainConfig, table
 from nn_bench.guard import NotFiniteError
 from nn_bench.images import Images
@@ -140,6 +141,8 @@ def search(
     """
     folder, rows = Path(out), []
     parts = {name: tuning.split(whole) for name, whole in images.items()}
+    for method in grids:
+        steps_per_epoch(methods[method], parts[methods[method].data])  # raises before the first trial
     shared: dict[str, Any] = {"seed": tuning.seed, "tracked": False}
     shared |= {"train_rows": tuning.train_rows, "test_rows": tuning.held_out}  # so that a trial tells its rows
     for method, grid in grids.items():

@@ -33,8 +33,8 @@ def path(count: int, min_ratio: float, tol: float, out: str | None, force: bool,
     from convex_bench.studies.stored_path import run_path
 
     check_ratios(None, count, min_ratio)
-    folder = check_writable(out or Path("results") / f"path-{Path(options['data']).name}")
     problem = problem_of(options, lam=1.0, lam_ratio=None)
+    folder = check_writable(Path("results") / f"path-{Path(options['data']).name}" if out is None else out)
     result = run_path(problem, folder, count=count, min_ratio=min_ratio, tol=tol, force=force)
     console(120).print(terminal_table(problem, result))
     given = {**options, "count": count, "min_ratio": min_ratio, "tol": tol, "out": str(folder)}

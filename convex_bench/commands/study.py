@@ -43,7 +43,7 @@ def study(
 
     described = Spec(spec or BUILTIN)
     made = described.study(seeds, steps)  # refuses what is wrong before there is a folder
-    folder = check_writable(out or Path("results") / described.path.stem)
+    folder = check_writable(Path("results") / described.path.stem if out is None else out)
     options = {"--out": str(folder), "--seeds": seeds, "--steps": steps}
     words = [spec] if spec else []
     words += [str(word) for option in options.items() if option[1] is not None for word in option]

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 Array = np.ndarray
+LARGEST = 1e150  # number whose square may be summed over all rows or columns
 EXACT = 2**53  # up to it float64 holds every integer, beyond it different integers become one
 
 

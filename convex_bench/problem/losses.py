@@ -15,7 +15,7 @@ from typing import ClassVar
 import numpy as np
 from scipy.special import expit, logsumexp, softmax, xlogy
 
-from convex_bench.problem.arrays import EXACT, is_missing
+from convex_bench.problem.arrays import EXACT, LARGEST, is_missing
 
 Array = np.ndarray
 
@@ -164,8 +164,14 @@ class Squared(Loss):
     curvature_bound: ClassVar[float] = 1.0
 
     def encode(self, y: Array) -> tuple[Array, Array | None]:
-        """Return y as float64; raises TypeError unless it is numeric."""
-        return _numeric(y, self.name), None
+        """Return y as float64; raises TypeError unless it is numeric, ValueError where a square overflows."""
+        y = _numeric(y, self.name)
+        if np.abs(y).max(initial=0.0) > LARGEST:
+            row = int(np.argmax(np.abs(y)))
+            raise ValueError(
+                f"y[{row}] is {y[row]}: squares of numbers beyond {LARGEST:g} overflow, divide y by a power of ten"
+            )
+        return y, None
 
     def value(self, margins: Array, y: Array) -> Array:
         """Return (m - y)^2 / 2."""

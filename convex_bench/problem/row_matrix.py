@@ -10,7 +10,7 @@ import numpy as np
 from scipy import sparse
 from scipy.sparse.linalg import LinearOperator, eigsh
 
-from convex_bench.problem.arrays import plain_matrix
+from convex_bench.problem.arrays import LARGEST, plain_matrix
 from convex_bench.problem.sparse_format import check_structure, narrow
 
 Array = np.ndarray
@@ -29,8 +29,8 @@ def check_design(X: Any) -> Design:
     TypeError
         If X does not hold real numbers (a DataFrame's column is named).
     ValueError
-        If X is not 2-D, has no row or no column, holds NaN, infinity or a masked entry (row and column are named), or
-        is sparse with a wrong index (see `check_structure`).
+        If X is not 2-D, has no row or no column, holds NaN, infinity, a masked entry or one whose square overflows (row
+        and column are named), or is sparse with a wrong index (see `check_structure`).
     """
     is_sparse = sparse.issparse(X)
     names = None
@@ -52,16 +52,26 @@ def check_design(X: Any) -> Design:
         X.sum_duplicates()
         X = narrow(X)
         values = X.data
-    # A finite sum shows that all entries are finite without a mask of X's size; it may overflow, so look closer then.
-    with np.errstate(over="ignore", invalid="ignore"):
-        suspicious = not np.isfinite(values.sum(dtype=np.float64))
-    if suspicious and not np.isfinite(values).all():
-        at = int(np.argmin(np.isfinite(values)))
-        row = at // X.shape[1] if not is_sparse else int(np.searchsorted(X.indptr, at, side="right")) - 1
-        column = at % X.shape[1] if not is_sparse else int(X.indices[at])
-        named = f" (column {names[column]!r})" if names is not None else ""
-        raise ValueError(f"X[{row}, {column}]{named} is {values[at]}: impute or remove the row")
-    return X
+    low, high = float(values.min(initial=0.0)), float(values.max(initial=0.0))
+    if low >= -LARGEST and high <= LARGEST:  # not so where an entry is NaN
+        return X
+    finite = np.isfinite(values)
+    if not finite.all():
+        at = int(np.argmin(finite))
+        raise ValueError(f"{_entry(X, at, names)} is {values[at]}: impute or remove the row")
+    at = int(np.argmax(np.abs(values)))
+    raise ValueError(
+        f"{_entry(X, at, names)} is {values[at]}: squares of numbers beyond {LARGEST:g} overflow, divide the column by "
+        "a power of ten"
+    )
+
+
+def _entry(X: Design, at: int, names: Any) -> str:
+    """Return what errors call the entry that is number `at` of the stored ones."""
+    is_sparse = sparse.issparse(X)
+    row = at // X.shape[1] if not is_sparse else int(np.searchsorted(X.indptr, at, side="right")) - 1
+    column = at % X.shape[1] if not is_sparse else int(X.indices[at])
+    return f"X[{row}, {column}]" + (f" (column {names[column]!r})" if names is not None else "")
 
 
 class RowMatrix:

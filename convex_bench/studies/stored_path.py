@@ -13,6 +13,7 @@ from convex_bench.problem import Problem
 from convex_bench.storage import Entry, Store, StoredFileError, check_writable, key_of
 from convex_bench.studies.descriptions import describe_problem
 from manifold_id.progress import Bar
+from manifold_id.validation import flag
 
 Array = np.ndarray
 ARRAYS = "w.npz"
@@ -41,6 +42,8 @@ def run_path(
     KeyboardInterrupt
         On Ctrl-C, with a text that says what is stored.
     """
+    flag("force", force)
+    flag("progress", progress)
     grid = check_ratios(None, count, min_ratio)
     top = check_path(problem, tol)
     problem.check_unchanged()

@@ -6,6 +6,7 @@ import os
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from types import NoneType
 from typing import Any
 
 from convex_bench.environment import versions
@@ -20,7 +21,7 @@ from convex_bench.studies.stored_solution import load_solution, solve_and_save
 from manifold_id.formula import check_label
 from manifold_id.methods.base import Method
 from manifold_id.progress import Bar
-from manifold_id.validation import integer, real
+from manifold_id.validation import flag, integer, real
 
 MOST = 1_000_000  # seeds of a study: each has a trace of its own
 
@@ -72,6 +73,7 @@ class Study:
         _check_named("methods", self.methods, Method)
         for name, problem in self.problems.items():
             content(f"problems[{name!r}].regularizer", problem.penalty)
+            check_label("problems name", name)
             if self.batch_size > problem.n:
                 raise ValueError(
                     f"batch_size={self.batch_size} is larger than the {problem.n} rows of problem {name!r}: "
@@ -115,15 +117,19 @@ class Study:
 
         Raises
         ------
-        ValueError
-            If `out` cannot be written, a number is below 1, Dask is not installed, or somebody wrote into a problem's X
-            or y.
+        TypeError, ValueError
+            If an argument is of the wrong type, `out` cannot be written, a number is below 1, Dask is not installed, or
+            somebody wrote into a problem's X or y.
         ConnectionError
             If the scheduler does not answer, has no worker, or is lost.
         RuntimeError
             If the solution of a problem cannot be certified, so that there is no structure to compare with; or worker
             processes die again and again.
         """
+        flag("force", force)
+        flag("progress", progress)
+        if not isinstance(command, (str, NoneType)):
+            raise TypeError(f"command={command!r} must be a text or None")
         for problem in self.problems.values():
             problem.check_unchanged()
         problem_keys = {name: key_of(describe_problem(p)) for name, p in self.problems.items()}
@@ -214,8 +220,7 @@ def check_settings(steps: Any, batch_size: Any, replacement: Any, persistence: A
     integer("steps", steps, 1)
     integer("batch_size", batch_size, 1)
     real("persistence", persistence, 0, 1)
-    if not isinstance(replacement, bool):
-        raise TypeError(f"replacement={replacement!r} must be True or False")
+    flag("replacement", replacement)
 
 
 def _check_named(name: str, value: Any, kind: type) -> None:

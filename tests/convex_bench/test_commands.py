@@ -87,6 +87,21 @@ def test_study_twice_and_forced(call, tmp_path, monkeypatch):
     assert made
 
 
+@pytest.mark.parametrize(
+    ("words", "spec"),
+    [
+        (("--out", ""), SPEC),
+        (("--out", "out"), SPEC.replace("n = 60", "n = 0")),
+        ((), SPEC.replace("lr = 0.05", "lr = -1")),
+    ],
+)
+def test_a_mistake_leaves_no_folder(call, tmp_path, words, spec):
+    (tmp_path / "s.toml").write_text(spec)
+    result = call("study", "s.toml", *words)
+    assert result.exit_code == 2 and result.stderr.count("\n") == 1, result.output
+    assert [path.name for path in tmp_path.iterdir()] == ["s.toml"]
+
+
 def test_report_again(call, tmp_path):
     succeed(call("study", "s.toml", "--out", "here"))
     (tmp_path / "here" / "report.html").unlink()

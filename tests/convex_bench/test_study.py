@@ -470,6 +470,13 @@ def test_uncertified_problem_is_refused_before_any_run(tmp_path, monkeypatch, ca
         ({"methods": {"x": RDA}}, TypeError, r"methods\['x'\]=.* must be a Method: make an instance"),
         ({"methods": {"x": "RMDA"}}, TypeError, r"methods\['x'\]='RMDA' must be a Method"),
         ({"methods": {1: RDA()}}, TypeError, "methods has the name 1"),
+        (
+            {"methods": {"a\tb": RDA()}},
+            ValueError,
+            r"methods name='a\\tb' has the character '\\t': use what can be shown",
+        ),
+        ({"problems": {"a\nb": make_problem()}}, ValueError, r"problems name='a\\nb' has the character '\\n'"),
+        ({"problems": {"a\ud800": make_problem()}}, ValueError, "problems name=.* has the character"),
     ],
 )
 def test_bad_arguments(change, error, message):
@@ -483,6 +490,25 @@ def test_method_without_a_repr_is_refused():
 
     with pytest.raises(TypeError, match=r"methods\['x'\]=.*make its class a dataclass"):
         make_study(methods={"x": Nameless()})
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        ({"out": None}, TypeError, "out=None must be a path"),
+        ({"out": b"x"}, TypeError, "out=b'x' must be a path"),
+        ({"out": ""}, ValueError, "out='' is no path"),
+        ({"out": "a\0b"}, ValueError, r"out='a\\x00b' is no path"),
+        ({"force": "yes"}, TypeError, "force='yes' must be True or False"),
+        ({"progress": 1}, TypeError, "progress=1 must be True or False"),
+        ({"command": 5}, TypeError, "command=5 must be a text or None"),
+    ],
+)
+def test_run_arguments_of_a_wrong_kind(tmp_path, monkeypatch, change, error, message):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(error, match=message):
+        make_study().run(**{"out": "out", "progress": False} | change)
+    assert not list(tmp_path.iterdir())
 
 
 def test_bad_run_arguments(tmp_path, calls):

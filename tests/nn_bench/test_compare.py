@@ -89,7 +89,9 @@ def test_the_train_command_prints_and_reports(tmp_path):
 
 def test_the_train_command_moves_the_milestones_with_the_epochs(tmp_path):
     path = tmp_path / "run.toml"
-    path.write_text('model = "logistic"\nepochs = 8\nmilestones = [4, 6]\ntrain_rows = 64\ndevice = "cpu"\n')
+    path.write_text(
+        'model = "logistic"\nepochs = 8\nmilestones = [4, 6]\ntrain_rows = 64\nbatch_size = 64\ndevice = "cpu"\n'
+    )
     runner = click.testing.CliRunner()
     done = runner.invoke(commands.train, [str(path), "--out", str(tmp_path / "run"), "--epochs", "4"])
     assert done.exit_code == 0, done.output

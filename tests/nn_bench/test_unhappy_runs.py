@@ -180,6 +180,40 @@ def test_settings_that_do_not_fit_are_said_before_the_first_run(tmp_path, second
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        ({"out": ""}, ValueError, "out='' is no path"),
+        ({"out": 5}, TypeError, "out=5 must be a path"),
+        ({"progress": "no"}, TypeError, "progress='no' must be True or False"),
+        ({"stop_after": -1}, ValueError, "stop_after=-1 must be at least 0"),
+        ({"config": config(batch_size=97)}, ValueError, "batch_size=97 is larger than the 96 training images"),
+    ],
+)
+def test_arguments_that_are_none_are_refused(change, error, message):
+    with pytest.raises(error, match=message):
+        train(**{"config": config(), "images": images()} | change)
+
+
+def test_a_search_whose_minibatches_are_too_large_is_refused_before_its_first_trial(tmp_path):
+    methods = {"first": digits(), "second": digits(method="ProxSGD")}
+    tuning = Tuning(epochs=2, train_rows=16, held_out=32, drop=0.1)
+    with pytest.raises(ValueError, match="batch_size=32 is larger than the 16 training images"):
+        search(
+            methods,
+            {name: {"lr": [0.1]} for name in methods},
+            tuning,
+            {"digits": load_images("digits")},
+            tmp_path / "x",
+        )
+    assert not (tmp_path / "x").exists()
+
+
+def test_names_of_runs_are_one_line():
+    with pytest.raises(ValueError, match=r"methods name='a\\nb' has the character '\\n'"):
+        Comparison("c", {"a\nb": digits()}, (0,))
+
+
 def test_a_trial_that_diverges_counts_as_wrong_and_the_others_go_on(tmp_path):
     grids = {"SGD": {"lr": [1e38, 0.05]}}
     tuning = Tuning(epochs=2, train_rows=64, held_out=32, drop=0.1)
