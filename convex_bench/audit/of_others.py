@@ -27,13 +27,15 @@ class OtherJudge(Numbers):
         self.case, self.psi, self.solution = case, psi, solution
         self.lam = mp.mpf(psi.lam)
         self.w = self.numbers(solution.w)
+        low = np.zeros_like(solution.w) if solution.low is None else solution.low
+        self.z = [a + b for a, b in zip(self.w, self.numbers(low), strict=True)]  # what the residual is claimed of
 
     def penalty(self, z: list[Any]) -> Any:
         """Return psi where it is finite."""
         raise NotImplementedError
 
     def residuals(self) -> list[Any]:
-        """Return the absolute residual of each atom at w."""
+        """Return the absolute residual of each atom at w + low."""
         raise NotImplementedError
 
     def minimizer(self) -> tuple[list[Any], str]:
@@ -85,8 +87,8 @@ class FaceJudge(OtherJudge):
         return ""
 
     def residuals(self) -> list[Any]:
-        """Return the absolute residual of each atom at w, as the regularizers define it."""
-        g, _ = self.gradient(self.w)
+        """Return the absolute residual of each atom at w + low, as the regularizers define it."""
+        g, _ = self.gradient(self.z)
         d, x = self.features, self.w[: self.features]
         rest = [abs(a) for a in g[d:]]
         infinite = [self.mp.inf] * d
@@ -204,7 +206,7 @@ class RankJudge(OtherJudge):
 
     def residuals(self) -> list[Any]:
         """Of singular values nothing is checked here: zeros of w in doubles are zeros up to rounding alone."""
-        g, _ = self.gradient(self.w)
+        g, _ = self.gradient(self.z)
         rest = [abs(a) for a in g[self.features :]]
         return [self.mp.mpf(0)] * (len(self.solution.codes) - bool(rest)) + ([max(rest)] if rest else [])
 
