@@ -17,7 +17,7 @@ from nn_bench.agreement import Agreement, agreements
 from nn_bench.config import LARGEST_SEED, TrainConfig, table
 from nn_bench.data import load_images
 from nn_bench.images import Images
-from nn_bench.methods import METHODS
+from nn_bench.methods import method_entry
 from nn_bench.planted import PLANTED
 from nn_bench.result import TrainResult, load_result
 from nn_bench.stored import check_sums, read_sealed, sums, write_sealed
@@ -54,7 +54,7 @@ class Comparison:
             numbers(f"[methods.{method}] path", lams)
             if len(set(lams)) < len(lams):
                 raise ValueError(f"[methods.{method}] path={lams} must be different values of lam")
-            if not METHODS[self.methods[method].method].proximal:
+            if not method_entry(self.methods[method].method).proximal:
                 raise ValueError(f"[methods.{method}] path={lams}: the method has no lambda, leave the path out")
         if self.tuning is not None and set(self.grids) != set(self.methods):
             missing = ", ".join(name for name in self.methods if name not in self.grids)

@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any, Self
 
 from manifold_id import regularizers
+from manifold_id.import_path import class_named
 from manifold_id.methods.schedule import MOMENTUM_RULES
 from manifold_id.optim.groups import RULES
 from manifold_id.regularizers.base import Regularizer
 from manifold_id.toml_file import read_toml
 from manifold_id.validation import integer, real, unknown_name
 from nn_bench.data import NAMES
-from nn_bench.methods import METHODS
+from nn_bench.methods import METHODS, method_entry
 from nn_bench.models import MODELS
 
 LARGEST_SEED = 2**32 - 1  # an epoch's own seed is a multiple of it, and torch takes none from 2^64 on
@@ -111,7 +112,10 @@ class TrainConfig:
     def __post_init__(self) -> None:
         for name, valid in _NAMES.items():
             value = getattr(self, name)
-            if not (isinstance(value, str) and value in valid) and not (name == "regularizer" and value is None):
+            own = name in ("method", "regularizer") and isinstance(value, str) and ":" in value
+            if not (isinstance(value, str) and (value in valid or own)) and not (
+                name == "regularizer" and value is None
+            ):
                 raise unknown_name(name, value, valid)
         for name in ("restart", "augment", "channels_last", "deterministic", "compile", "tracked"):
             if not isinstance(getattr(self, name), bool):
@@ -142,7 +146,7 @@ class TrainConfig:
         object.__setattr__(self, "milestones", tuple(integer("milestones", m, 1) for m in self.milestones))
         if any(b <= a for a, b in zip(self.milestones, self.milestones[1:], strict=False)):
             raise ValueError(f"milestones={list(self.milestones)} must increase")
-        METHODS[self.method].check(self.options)
+        method_entry(self.method).check(self.options)
         self.psi()
         if self.method == "ProxSTORM" and self.precision == "float16":
             raise ValueError("precision='float16': ProxSTORM takes two gradients a step: use bfloat16")
@@ -154,7 +158,7 @@ class TrainConfig:
             if given:
                 raise ValueError(f"regularizer_options={given!r} without a regularizer: leave them out")
             return None
-        made = getattr(regularizers, self.regularizer)
+        made = class_named("regularizer", self.regularizer, vars(regularizers), Regularizer)
         parameters = {f.name: f.default is MISSING for f in fields(made) if f.init}
         free = [name for name in parameters if name not in _SET]
         for name in given:

@@ -10,7 +10,9 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
-from manifold_id.optim import OPTIMIZERS
+from manifold_id.import_path import class_named
+from manifold_id.methods import Method
+from manifold_id.optim import OPTIMIZERS, ProximalOptimizer, optimizer_of
 from manifold_id.regularizers import L1
 from manifold_id.validation import unknown_name
 from nn_bench.baselines import BASELINES
@@ -46,6 +48,26 @@ class MethodEntry:
         if "total_steps" in inspect.signature(self.kind.__init__).parameters:
             arguments["total_steps"] = total_steps
         return self.kind(groups, lr=lr, **arguments)  # type: ignore[call-arg]
+
+
+def method_entry(name: str) -> MethodEntry:
+    """Return the entry of a method: a name of METHODS, or "module:Class" of a user's own.
+
+    The class is a pure method (see `manifold_id.optim.optimizer_of`) or a torch optimizer; one that is no
+    ProximalOptimizer is taken to ignore the regularizer. The module is installed or in the current folder.
+
+    Raises
+    ------
+    ValueError, TypeError
+        As `manifold_id.import_path.class_named` does.
+    """
+    if name in METHODS:
+        return METHODS[name]
+    known = {key: entry.kind for key, entry in METHODS.items()}
+    kind = class_named("method", name, known, (Method, Optimizer))
+    if issubclass(kind, Method):
+        kind = optimizer_of(kind)
+    return MethodEntry(kind, issubclass(kind, ProximalOptimizer))
 
 
 METHODS: dict[str, MethodEntry] = {

@@ -13,7 +13,7 @@ import pandas as pd
 
 from nn_bench.compare import Comparison, ComparisonResult
 from nn_bench.config import TrainConfig
-from nn_bench.methods import METHODS
+from nn_bench.methods import method_entry
 
 FOLLOWED = "path.json"  # what a finished folder is of
 
@@ -41,7 +41,7 @@ class PathResult:
         frame, points = self.result.frame(), _points(self.comparison)
         made = [points[label] for label in frame["method"]]
         names = [name for name, _ in made]
-        lams = [config.lam if METHODS[config.method].proximal else float("nan") for _, config in made]
+        lams = [config.lam if method_entry(config.method).proximal else float("nan") for _, config in made]
         columns = ["method", "lam", *(column for column in frame if column != "method")]
         return frame.assign(method=names, lam=lams)[columns]
 

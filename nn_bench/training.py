@@ -29,7 +29,7 @@ from nn_bench.data import load_images
 from nn_bench.guard import Guard, NotFiniteError
 from nn_bench.images import Images
 from nn_bench.log import EpochLog
-from nn_bench.methods import METHODS
+from nn_bench.methods import method_entry
 from nn_bench.metrics import estimator_error, evaluate, full_gradient, sparsity
 from nn_bench.models import build_model
 from nn_bench.result import CONFIG, FINISHED, TrainResult, check_same, finish, load_result, write_config
@@ -164,7 +164,7 @@ class _Trainer:
             for group in groups:
                 group["params"] = [(name, p) for name, p in group["params"] if p.requires_grad]
             groups = [group for group in groups if group["params"]]
-        return METHODS[config.method].build(groups, config.lr, config.options, config.epochs * self.epoch_steps)
+        return method_entry(config.method).build(groups, config.lr, config.options, config.epochs * self.epoch_steps)
 
     # ---------------------------------------------------------------- checkpoints
 

@@ -12,6 +12,7 @@ from convex_bench.data import load, readers
 from convex_bench.problem import Problem
 from convex_bench.problem.planting import planted
 from manifold_id import regularizers
+from manifold_id.import_path import class_named
 from manifold_id.methods import METHODS
 from manifold_id.methods.base import Method
 from manifold_id.regularizers.base import Regularizer
@@ -26,11 +27,19 @@ REGULARIZERS: dict[str, type[Regularizer]] = {
 NATURAL = "natural"
 
 
-def build_method(name: str, parameters: Mapping[str, Any]) -> Method:
+def method_class(name: str, folder: Path = Path()) -> type[Method]:
+    """Return the built-in method of that name, or a user's own by "module:Class"; see `class_named`."""
+    return class_named("method", name, METHODS, Method, folder)
+
+
+def regularizer_class(name: str, folder: Path = Path()) -> type[Regularizer]:
+    """Return the built-in regularizer of that name, or a user's own by "module:Class"; see `class_named`."""
+    return class_named("regularizer", name, REGULARIZERS, Regularizer, folder)
+
+
+def build_method(name: str, parameters: Mapping[str, Any], folder: Path = Path()) -> Method:
     """Return the method of the class `name`; a table for a parameter that is an object itself makes that object."""
-    if name not in METHODS:
-        raise unknown_name("method", name, METHODS)
-    return construct(METHODS[name], parameters)
+    return construct(method_class(name, folder), parameters)
 
 
 def build_planted(parameters: Mapping[str, Any]) -> Problem:
@@ -57,6 +66,8 @@ def build_problem(
     ----------
     data
         A name that `convex_bench.load` knows, or the path of an svmlight file, relative to `folder`.
+    regularizer
+        The name of a built-in class, or "module:Class", the module installed or in `folder`.
     groups
         "natural" (those that come with the data), an int (blocks of that size), a list, or the path of a file with
         one label for each column, relative to `folder`.
@@ -69,9 +80,7 @@ def build_problem(
         For an unknown name, a missing file, a parameter that the regularizer does not have or refuses, or groups
         that do not fit.
     """
-    if regularizer not in REGULARIZERS:
-        raise unknown_name("regularizer", regularizer, REGULARIZERS)
-    kind = REGULARIZERS[regularizer]
+    kind = regularizer_class(regularizer, folder)
     fields = parameters_of(kind)
     scaled = "lam" in fields
     if scaled and (lam is None) == (lam_ratio is None):

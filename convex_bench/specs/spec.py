@@ -39,10 +39,16 @@ from pathlib import Path
 from typing import Any
 
 from convex_bench.problem import Problem
-from convex_bench.specs.build import REGULARIZERS, build_method, build_planted, build_problem, parameters_of
+from convex_bench.specs.build import (
+    build_method,
+    build_planted,
+    build_problem,
+    method_class,
+    parameters_of,
+    regularizer_class,
+)
 from convex_bench.specs.toml_lines import KeyPath, key_lines, line_of
 from convex_bench.studies.study import Study, check_seeds, check_settings
-from manifold_id.methods import METHODS
 from manifold_id.methods.base import Method
 from manifold_id.toml_file import read_toml
 from manifold_id.validation import unknown_name
@@ -118,7 +124,7 @@ class Spec:
 
     def _method(self, name: str, table: dict[str, Any]) -> Method:
         with self._at(("methods", name)):
-            return build_method(table.pop("method", name), table)
+            return build_method(table.pop("method", name), table, self.path.parent)
 
     def _problem(self, name: str, table: dict[str, Any]) -> Problem:
         if "planted" in table:
@@ -140,8 +146,7 @@ class Spec:
             at = ("methods", name)
             self._type((*at, "method"), table.get("method", ""), (str,))
             with self._at((*at, "method")):
-                if table.get("method", name) not in METHODS:
-                    raise unknown_name("method", table.get("method", name), METHODS)
+                method_class(table.get("method", name), self.path.parent)
         for name, table in self.content["problems"].items():
             self._check_problem(("problems", name), table)
 
@@ -154,9 +159,8 @@ class Spec:
         kind = table.get("regularizer", "L1")
         self._type((*at, "regularizer"), kind, (str,))
         with self._at((*at, "regularizer")):
-            if kind not in REGULARIZERS:
-                raise unknown_name("regularizer", kind, REGULARIZERS)
-        own = dict.fromkeys(parameters_of(REGULARIZERS[kind]), (object,))
+            found = regularizer_class(kind, self.path.parent)
+        own = dict.fromkeys(parameters_of(found), (object,))
         valid = {**own, **_PROBLEM}
         self._keys(at, table, valid if "lam" in own else {k: v for k, v in valid.items() if not k.startswith("lam")})
 
