@@ -16,6 +16,7 @@ from convex_bench.engine import kernel as K
 from convex_bench.engine.layout import lay_out
 from convex_bench.engine.lazy_choice import applies, pays
 from convex_bench.engine.oracle import check_batch, iterate
+from convex_bench.engine.penalties import CODES
 from convex_bench.engine.recursions import RECURSIONS, Recursion
 from convex_bench.engine.seeds import Seed
 from convex_bench.problem import Problem
@@ -109,10 +110,9 @@ def run(
     marks = np.union1d(marks[(marks >= 1) & (marks < steps)], [steps])
     seeds = list(seeds)
     method = method.for_problem(problem)
-    recursion = RECURSIONS.get(type(method))
-    separable = problem.separable
+    recursion, separable = RECURSIONS.get(type(method)), problem.separable
     report = progress or (lambda done: None)
-    if recursion is None or separable is None or not _compiled(recursion, separable):
+    if not is_compiled(problem, method) or recursion is None or separable is None:
         return [_pure(problem, method, s, batch_size, replacement, start, marks, reference, report) for s in seeds]
     compiled = (problem, method, recursion, separable)
     if applies(problem, method, separable, start) and pays(problem, method, separable, batch_size):
@@ -122,8 +122,14 @@ def run(
     return _run_compiled(*compiled, seeds, batch_size, replacement, start, marks, reference, threads, report)
 
 
-def _compiled(recursion: Recursion, separable: Separable) -> bool:
-    """Whether the loop has the prox: in a metric, groups only for the plain norm."""
+def is_compiled(problem: Problem, method: Method) -> bool:
+    """Whether there is a compiled loop; else the method's own update runs, slower and to the same numbers.
+
+    It needs the coefficients of the method and the prox of the penalty; in a metric, groups of the plain norm alone.
+    """
+    recursion, separable = RECURSIONS.get(type(method)), problem.separable
+    if recursion is None or separable is None or separable.penalty not in CODES:
+        return False
     groups = len(separable.lam) < len(separable.labels)
     return not recursion.adaptive or not groups or separable.penalty == "abs"
 

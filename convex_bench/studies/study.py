@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from types import NoneType
 from typing import Any
 
+from convex_bench.engine import is_compiled
 from convex_bench.environment import versions
 from convex_bench.problem import Problem
 from convex_bench.storage import SCHEMA, Store, StoredFileError, check_writable, key_of, write_sealed
@@ -140,6 +141,7 @@ class Study:
         }
         keys = {cell: key_of(description) for cell, description in described.items()}
         place = scheduling.workers(jobs, processes, scheduler)
+        self._warn_of_slow_runs()
         folder = check_writable(out)
         store, solutions = RunStore(folder / "runs"), Store(folder / "problems")
         store.tidy()
@@ -168,6 +170,20 @@ class Study:
                 f"stopped: {done} of {total} runs are stored in {str(folder)!r}; the same command goes on from there"
             ) from None
         return Results.load(folder)
+
+    def _warn_of_slow_runs(self) -> None:
+        slow = [
+            f"{method_name} on {name}"
+            for name, problem in self.problems.items()
+            for method_name, method in self.methods.items()
+            if not is_compiled(problem, method)
+        ]
+        if slow:
+            warnings.warn(
+                f"no compiled loop for {', '.join(slow)}: the method's own update runs, a hundred times slower",
+                UserWarning,
+                stacklevel=3,
+            )
 
     def _case(self, problem: Problem, solution: Any) -> Case:
         # What a method takes from the problem's constants is settled here, so that every worker has the same bits.

@@ -94,6 +94,8 @@ class Regularizer(ABC):
         for name in ("value", "prox", "prox_metric", "structure", "residual", "margin", "tangent", "lambda_max"):
             if name in vars(cls):
                 setattr(cls, name, _in_floating_point(vars(cls)[name]))
+        if "separable" not in vars(cls) and {"value", "prox", "structure", "residual"} & vars(cls).keys():
+            cls.separable = Regularizer.separable  # type: ignore[method-assign]  # an inherited form is another psi's
 
     @property
     def atom_names(self) -> tuple[str, ...] | None:
@@ -149,7 +151,10 @@ class Regularizer(ABC):
         """
 
     def separable(self, shape: tuple[int, ...]) -> Separable | None:
-        """Return the form that compiled loops use for a variable of `shape`, or None where psi has none."""
+        """Return the form that compiled loops use for a variable of `shape`, or None where psi has none.
+
+        A subclass that has a value, prox, structure or residual of its own does not inherit it.
+        """
         return None
 
     def lambda_max(self, g: Array) -> float:

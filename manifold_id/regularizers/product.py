@@ -202,7 +202,8 @@ class Product(Regularizer):
         if isinstance(grouping, SingularValues) or (penalty.one_sided and self.lam == 0):
             return None
         atoms = "entries" if isinstance(grouping, Entries) else "groups"
-        return Separable(penalty.name, penalty.parameters, grouping.labels(shape), self._lam(shape), 0.0, atoms)
+        name = vars(type(penalty)).get("name", type(penalty).__qualname__)  # an inherited name is another phi's
+        return Separable(name, penalty.parameters, grouping.labels(shape), self._lam(shape), 0.0, atoms)
 
     def lambda_max(self, g: Array) -> float:
         """Return max_g |g_g| / weight_g over the groups of positive weight, those of weight 0 being left out.

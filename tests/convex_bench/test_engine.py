@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
@@ -43,6 +44,7 @@ from manifold_id.regularizers import (
     NonnegativeL1,
     SparseGroupLasso,
 )
+from manifold_id.regularizers.penalties import Absolute, Penalty
 
 LABELS = [0, 2, 1, 1, 0, 3, 3, 3, 2, 0, 4, 4]
 
@@ -228,3 +230,67 @@ def test_bad_arguments(arguments, message):
     problem = Problem(*data(), regularizer=GROUPS)
     with pytest.raises(ValueError, match=message):
         run(problem, RDA(), [0], **arguments)
+
+
+@dataclass(frozen=True)
+class Capped(Penalty):
+    """min(lam r, lam cap), a user's own."""
+
+    name = "capped"
+    convex = False
+
+    def value(self, r, lam):
+        return lam * np.minimum(r, 1.0)
+
+    def derivative(self, r, lam):
+        return np.where(r < 1.0, lam, 0.0)
+
+    def prox(self, r, step, lam):
+        soft = np.maximum(r - step * lam, 0.0)
+        inside = np.minimum(soft, 1.0)
+        cost = lam * inside + (inside - r) ** 2 / (2 * step)
+        return np.where(np.maximum(r, 1.0) == r, np.where(cost <= lam, inside, r), inside)
+
+
+@dataclass(frozen=True)
+class Doubled(Absolute):
+    """2 lam r; its name is inherited."""
+
+    def value(self, r, lam):
+        return 2 * lam * r
+
+    def derivative(self, r, lam):
+        return 2 * lam
+
+    def slope(self, lam):
+        return 2 * lam
+
+    def prox(self, r, step, lam):
+        return super().prox(r, step, 2 * lam)
+
+
+@dataclass(frozen=True, repr=False)
+class Own(L1):
+    kind: type = Capped
+
+    @property
+    def penalty(self):
+        return self.kind()
+
+
+@dataclass(frozen=True, repr=False)
+class Halved(L1):
+    """L1 with a prox of its own: the form that it inherits is another psi's."""
+
+    def prox(self, w, step):
+        return super().prox(w, 0.5 * step)
+
+
+@pytest.mark.parametrize("psi", [Own(0.05), Own(0.05, kind=Doubled), Halved(0.1)], ids=["new", "inherits", "prox"])
+def test_a_users_own_penalty_runs_by_the_pure_update(psi):
+    problem = Problem(*data(), regularizer=psi)
+    assert_agrees(problem, ProxSGD(lr=0.1), compiled=False)
+    if psi != Own(0.05):
+        other = Problem(*data(), regularizer=L1(0.05 if isinstance(psi, Halved) else 0.1))
+        w = [run(p, ProxSGD(lr=0.1), [0], 50)[0].w for p in (problem, other)]
+        np.testing.assert_allclose(*w, atol=1e-14)
