@@ -13,7 +13,6 @@ from typing import Any
 
 from llvmlite import ir  # type: ignore[import-untyped]
 from numba import types
-from numba.core import cgutils
 from numba.extending import intrinsic, lower_builtin, models, register_model, type_callable
 
 WIDTH = 8
@@ -52,10 +51,14 @@ def _address(context: Any, builder: Any, array_type: Any, array: Any, index: Any
     return builder.bitcast(builder.gep(data, [index], inbounds=True), target.as_pointer())
 
 
+def _declared(builder: Any, name: str, kind: Any) -> Any:
+    """Return the module's declaration of a function, made if need be."""
+    return builder.module.globals.get(name) or ir.Function(builder.module, kind, name)
+
+
 def _function(builder: Any, name: str, *operands: Any) -> Any:
     kind = ir.FunctionType(_VECTOR, [_VECTOR] * len(operands))
-    called = cgutils.get_or_insert_function(builder.module, kind, f"llvm.{name}.v{WIDTH}f64")
-    return builder.call(called, operands)
+    return builder.call(_declared(builder, f"llvm.{name}.v{WIDTH}f64", kind), operands)
 
 
 @intrinsic
@@ -108,8 +111,9 @@ def prefetch(typing: Any, array: Any, index: Any) -> Any:
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         address = _address(context, builder, signature.args[0], args[0], args[1], ir.IntType(8))
         kind = ir.FunctionType(ir.VoidType(), [address.type, _INT32, _INT32, _INT32])
-        called = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
-        builder.call(called, [address, _INT32(0), _INT32(3), _INT32(1)])  # to read, into all levels, data
+        builder.call(
+            _declared(builder, "llvm.prefetch.p0", kind), [address, _INT32(0), _INT32(3), _INT32(1)]
+        )  # to read, into all levels, data
         return context.get_dummy_value()
 
     return types.none(array, types.intp), generate

@@ -3,6 +3,7 @@
 import itertools
 import math
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -294,3 +295,21 @@ def test_a_users_own_penalty_runs_by_the_pure_update(psi):
         other = Problem(*data(), regularizer=L1(0.05 if isinstance(psi, Halved) else 0.1))
         w = [run(p, ProxSGD(lr=0.1), [0], 50)[0].w for p in (problem, other)]
         np.testing.assert_allclose(*w, atol=1e-14)
+
+
+def test_machine_code_is_kept_by_the_content_of_the_compiled_files(tmp_path, monkeypatch):
+    from convex_bench.engine import compiled as module
+
+    home = Path(module.__file__).parent
+    for file in home.glob("*.py"):
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    monkeypatch.setattr(module, "_HERE", tmp_path)
+    before = module._digest()
+    assert module.FOLDER.endswith(before)
+    (tmp_path / "runner.py").write_text("# compiles nothing\n")
+    assert module._digest() == before
+    for name in ("rows.py", "lanes.py", "penalties.py"):
+        (tmp_path / name).write_bytes((home / name).read_bytes() + b"# changed\n")
+        after = module._digest()
+        assert after != before
+        before = after
