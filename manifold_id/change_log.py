@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -43,25 +44,34 @@ def integers(name: str, values: ArrayLike, kind: type[np.signedinteger]) -> np.n
     return array.astype(kind, copy=False)
 
 
-BLOCK = 1 << 20  # changes that are sorted at a time
+BLOCK = 1 << 20  # changes that are worked on at a time, so that no temporary is as long as the log
+
+
+def blocks(column: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+    """Yield (first place, view) of the parts of a column."""
+    for start in range(0, len(column), BLOCK):
+        yield start, column[start : start + BLOCK]
+
+
+def whole_steps(step: np.ndarray) -> Iterator[slice]:
+    """Yield the parts of a log, of about BLOCK changes and whole steps, in their order."""
+    begin = 0
+    while begin < len(step):
+        end = int(np.searchsorted(step, step[min(begin + BLOCK, len(step)) - 1], side="right"))
+        yield slice(begin, end)
+        begin = end
 
 
 def proper_changes(
     initial: np.ndarray, step: np.ndarray, atom: np.ndarray, new: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Return step, atom, new, old without the entries that change nothing or are overwritten within their step.
-
-    Whole steps at a time, so that no temporary is as long as the log.
-    """
+    """Return step, atom, new, old without the entries that change nothing or are overwritten within their step."""
     if len(step) <= BLOCK:
         return _proper_block(initial, step, atom, new)
-    codes, parts, begin = initial.copy(), [], 0
-    while begin < len(step):
-        end = int(np.searchsorted(step, step[min(begin + BLOCK, len(step)) - 1], side="right"))
-        here = slice(begin, end)
+    codes, parts = initial.copy(), []
+    for here in whole_steps(step):
         parts.append(_proper_block(codes, step[here], atom[here], new[here]))
         codes[parts[-1][1]] = parts[-1][2]  # of an atom that occurs more than once the last code stays
-        begin = end
     old = np.concatenate([part[3] for part in parts])
     if len(old) == len(step):
         return step, atom, new, old

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from manifold_id.change_log import StepFunction, integers, proper_changes
+from manifold_id.change_log import StepFunction, integers, proper_changes, whole_steps
 from manifold_id.trace_file import read_arrays, write_arrays
 from manifold_id.validation import integer, real
 
@@ -63,7 +63,7 @@ class Trace:
                 f"step, atom and new have {len(step)}, {len(atom)} and {len(new)} entries: give one each for a change"
             )
         if len(step):
-            if step[0] < 1 or step[-1] > steps or (np.diff(step) < 0).any():
+            if step[0] < 1 or step[-1] > steps or (step[1:] < step[:-1]).any():
                 raise ValueError(f"step must be sorted and lie in 1 .. steps={steps}")
             if atom.min() < 0 or atom.max() >= len(initial):
                 raise ValueError(f"atom must lie in 0 .. {len(initial) - 1}, as initial has {len(initial)} codes")
@@ -98,8 +98,7 @@ class Trace:
 
     def active_count(self, steps: ArrayLike) -> np.ndarray:
         """Return the number of active atoms at each of `steps`, int64 of their shape."""
-        change = (self.new > 0).astype(np.int8) - (self.old > 0)
-        return self._count((self.initial > 0).sum(), change).at(self._steps(steps))
+        return self._count((self.initial > 0).sum(), self._activated).at(self._steps(steps))
 
     def settled_at(self, reference: ArrayLike) -> int | None:
         """Return the first step from which the structure is right until the end, None if it is wrong at the end."""
@@ -215,27 +214,35 @@ class Trace:
         """Read what `save` wrote; raises ValueError if the file holds no whole trace."""
         return cls.from_arrays(read_arrays(path))
 
-    def _count(self, start: Any, change: np.ndarray) -> StepFunction:
-        """Return the step function that starts with `start` and moves by `change` at each change of the log."""
-        after = int(start) + np.cumsum(change, dtype=np.int64)
-        ends_step = np.empty(len(self.step), dtype=bool)
-        ends_step[-1:] = True
-        np.not_equal(self.step[1:], self.step[:-1], out=ends_step[:-1])
-        starts = np.concatenate([[0], self.step[ends_step]])
-        return StepFunction(starts, np.concatenate([[int(start)], after[ends_step]]))
+    def _count(self, start: Any, change: Callable[[slice], np.ndarray]) -> StepFunction:
+        """Return the step function that starts with `start` and moves by change(part of the log) at its changes."""
+        starts, values = [np.zeros(1, np.int64)], [np.array([start], np.int64)]
+        for here in whole_steps(self.step):
+            step = self.step[here]
+            ends_step = np.append(step[1:] != step[:-1], True)
+            starts.append(step[ends_step])
+            values.append(values[-1][-1] + np.cumsum(change(here), dtype=np.int64)[ends_step])
+        return StepFunction(np.concatenate(starts), np.concatenate(values))
+
+    def _activated(self, here: slice) -> np.ndarray:
+        """Return 1 for the changes that make an atom active, -1 for those that end it, else 0."""
+        return (self.new[here] > 0).astype(np.int8) - (self.old[here] > 0)
 
     def _wrong(self, codes: np.ndarray) -> StepFunction:
         """Return the number of atoms whose code is not the reference's."""
-        target = codes[self.atom]
-        change = (self.new != target).astype(np.int8) - (self.old != target)
+
+        def change(here: slice) -> np.ndarray:
+            target = codes[self.atom[here]]
+            return (self.new[here] != target).astype(np.int8) - (self.old[here] != target)
+
         return self._count((self.initial != codes).sum(), change)
 
     def _false(self, codes: np.ndarray, *, positive: bool) -> StepFunction:
         """Return the number of false positives or of false negatives."""
-        here = (codes <= 0) if positive else (codes > 0)
-        sign = 1 if positive else -1
-        change = sign * here[self.atom] * ((self.new > 0).astype(np.int8) - (self.old > 0))
-        return self._count((here & ((self.initial > 0) == positive)).sum(), change)
+        counted = ((codes <= 0) if positive else (codes > 0)).astype(np.int8)
+        sign = np.int8(1 if positive else -1)
+        start = (counted.astype(bool) & ((self.initial > 0) == positive)).sum()
+        return self._count(start, lambda here: sign * counted[self.atom[here]] * self._activated(here))
 
     def _reference(self, reference: ArrayLike) -> np.ndarray:
         codes = integers("reference", reference, np.int8)

@@ -6,10 +6,11 @@ import io
 import os
 import zipfile
 import zlib
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 
+from manifold_id.change_log import blocks
 from manifold_id.files import write_atomic
 
 _LEVEL = 1  # of deflate: on packed logs higher levels take many times as long for a few percent
@@ -28,12 +29,11 @@ def pack(arrays: dict[str, np.ndarray]) -> bytes:
     Steps become the gaps between neighbours, gaps and atoms the narrowest unsigned type that holds them, and new codes
     that are all 0 or 1 single bits.
     """
-    gap = np.diff(arrays["step"], prepend=0)
-    new = arrays["new"]
-    if ((new == 0) | (new == 1)).all():
-        new = np.packbits(new == 1)
+    new, atom = arrays["new"], arrays["atom"]
+    if not len(new) or (new.min() >= 0 and new.max() <= 1):
+        new = np.packbits(new.view(bool))
     packed = {"initial": arrays["initial"], "new": new, "steps": arrays["steps"]}
-    packed |= {"gap": _narrow(gap), "atom": _narrow(arrays["atom"])}
+    packed |= {"gap": _gaps(arrays["step"]), "atom": atom.astype(_narrow(atom.max(initial=0)))}
     file = io.BytesIO()
     with zipfile.ZipFile(file, "x") as archive:
         for key in _NAMES:
@@ -65,11 +65,30 @@ def unpack(stream: BinaryIO, name: str | bytes) -> dict[str, np.ndarray]:
             packed = {key: stored[key] for key in _NAMES}
     except (KeyError, ValueError, EOFError, TypeError, AttributeError, zipfile.BadZipFile, zlib.error) as error:
         raise ValueError(f"{name!r} holds no whole trace ({error}): record it again") from error
-    step, new = np.cumsum(packed["gap"], dtype=np.int64), packed["new"]
+    step, new = _steps(packed["gap"]), packed["new"]
     if new.dtype == np.uint8:
         new = np.unpackbits(new, count=len(step)).view(np.int8)
     return {"initial": packed["initial"], "step": step, "atom": packed["atom"], "new": new, "steps": packed["steps"]}
 
 
-def _narrow(values: np.ndarray) -> np.ndarray:
-    return values.astype(np.min_scalar_type(int(values.max()) if values.size else 0))
+def _gaps(step: np.ndarray) -> np.ndarray:
+    """Return the steps from each change to the next, from 0 on."""
+    largest = max((int(np.diff(part).max(initial=0)) for _, part in blocks(step)), default=0)
+    gaps = np.empty(len(step), _narrow(max(largest, int(step[0]) if len(step) else 0)))
+    for start, part in blocks(step):
+        gaps[start : start + len(part)] = np.diff(part, prepend=step[start - 1] if start else 0)
+    return gaps
+
+
+def _steps(gaps: np.ndarray) -> np.ndarray:
+    """Return the steps that `_gaps` made the gaps of."""
+    step = np.empty(len(gaps), np.int64)
+    for start, part in blocks(step):
+        np.cumsum(gaps[start : start + len(part)], out=part)
+        part += step[start - 1] if start else 0
+    return step
+
+
+def _narrow(largest: Any) -> np.dtype:
+    """Return the narrowest unsigned type."""
+    return np.min_scalar_type(int(largest))

@@ -26,6 +26,7 @@ import numpy as np
 from convex_bench.engine import kernel as K
 from convex_bench.engine import lazy_averaging as averaging
 from convex_bench.engine import lazy_descent as descent
+from convex_bench.engine.changes import Gathered
 from convex_bench.engine.lazy_calendar import Calendar, calendar, log, read_log
 from convex_bench.engine.lazy_choice import AVERAGING
 from convex_bench.engine.lazy_layout import LazyLayout, lay_out
@@ -55,7 +56,7 @@ class _Seed:
     logs: tuple[np.ndarray, np.ndarray]  # of w and of z
     counts: np.ndarray
     t: int = 0
-    changes: tuple[list, list] = field(default_factory=lambda: ([], []))
+    changes: tuple[Gathered, Gathered] = field(default_factory=lambda: (Gathered(), Gathered()))
 
     @property
     def tools(self) -> tuple:
@@ -66,13 +67,12 @@ class _Seed:
         """Move what the logs hold into `changes`, those of one step in the order of the atoms."""
         for full, count, changes in zip(self.logs, self.counts, self.changes, strict=True):
             if count:
-                changes.append(np.sort(full[:count]))
+                changes.add(*read_log(np.sort(full[:count])))
         self.counts[:] = 0
 
     def trace(self, which: int, initial: np.ndarray) -> Trace:
         """Return one point's log as a Trace."""
-        step, atom, new = read_log(np.concatenate([log(0), *self.changes[which]]))
-        return Trace(initial=initial, step=step, atom=atom, new=new, steps=self.t)
+        return self.changes[which].trace(initial, self.t)
 
 
 class _Loop:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 import numpy as np
 
 from convex_bench.engine import kernel as K
+from convex_bench.engine.changes import Gathered
 from convex_bench.engine.lanes import WIDTH
 from convex_bench.engine.layout import Layout, aligned_zeros
 from convex_bench.engine.rows import BLOCK
@@ -16,15 +16,6 @@ from convex_bench.engine.sweep import Changes
 from manifold_id.tracking import Trace
 
 _LOG = 1 << 16  # entries a log holds before it is emptied
-
-
-class Part(NamedTuple):
-    """Changes of structure, nine bytes each: at step first + after[i] atom[i] has the code new[i]."""
-
-    first: int
-    after: np.ndarray
-    atom: np.ndarray
-    new: np.ndarray
 
 
 @dataclass
@@ -38,7 +29,7 @@ class Seed:
     state
         Its arrays, changed in place by the kernel.
     logs, changes
-        Changes of structure of w and of z: those in the kernel's hands, and those before as Parts.
+        Changes of structure of w and of z: those in the kernel's hands, and those before.
     """
 
     layout: Layout
@@ -46,7 +37,7 @@ class Seed:
     state: K.State
     logs: tuple[Changes, Changes]
     t: int = 0
-    changes: tuple[list, list] = field(default_factory=lambda: ([], []))
+    changes: tuple[Gathered, Gathered] = field(default_factory=lambda: (Gathered(), Gathered()))
 
     @classmethod
     def start(
@@ -84,29 +75,21 @@ class Seed:
         while self.t < stop:
             self.t = K.advance(rows, penalty, self.plan, coef, base, self.t, stop, self.state, *self.logs)
             for log, changes in zip(self.logs, self.changes, strict=True):
-                changes.append(self._atoms(*(column[: log.filled[0]] for column in log[:3])))
+                changes.add(*self._atoms(*(column[: log.filled[0]] for column in log[:3])))
                 log.filled[0] = 0
 
     def trace(self, which: int, initial: np.ndarray) -> Trace:
         """Return the changes of w (0) or of z (1), from the codes of the start on, as a trace."""
-        parts = self.changes[which]
-        ends = np.cumsum([len(part.new) for part in parts])
-        step, atom, new = (np.empty(ends[-1], kind) for kind in (np.int64, np.int32, np.int8))
-        for part, end in zip(parts, ends, strict=True):  # one part at a time: a flickering run has millions of changes
-            here = slice(end - len(part.new), end)
-            np.add(part.after, part.first, out=step[here], casting="unsafe")
-            atom[here], new[here] = part.atom, part.new
-        return Trace(initial=initial, step=step, atom=atom, new=new, steps=self.t)
+        return self.changes[which].trace(initial, self.t)
 
-    def _atoms(self, where: np.ndarray, differ: np.ndarray, bits: np.ndarray) -> Part:
-        """Return the changes in one log, by step, then by atom."""
+    def _atoms(self, where: np.ndarray, differ: np.ndarray, bits: np.ndarray) -> tuple[np.ndarray, ...]:
+        """Return step, atom and new code of the changes in one log, by step, then by atom."""
         entry, bit = np.nonzero(_bits(differ))
         step, new = where[entry] >> 32, _bits(bits)[entry, bit].astype(np.int8)
         atom = self.layout.atom[WIDTH * (where[entry] & 0xFFFFFFFF) + bit]
         order = np.lexsort((atom, step))
         order = order[atom[order] >= 0]
-        first = int(step.min()) if len(step) else 0
-        return Part(first, (step[order] - first).astype(np.uint32), atom[order].astype(np.int32), new[order])
+        return step[order], atom[order], new[order]
 
 
 def _bits(words: np.ndarray) -> np.ndarray:

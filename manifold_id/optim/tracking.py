@@ -286,7 +286,8 @@ class _PackedLog:
     def __init__(self, row: np.ndarray, atoms: int, wide: bool) -> None:
         self._atoms, self._wide = atoms, wide
         self.first, self.last = row.copy(), row.copy()
-        self.step, self.atom, self.new = array("q"), array("i"), array("b")
+        # arrays of the narrowest types: a network that flickers has millions of changes
+        self.step, self.atom, self.new = array("i"), array("h" if atoms <= 1 << 15 else "i"), array("b")
 
     def add(self, first: int, rows: np.ndarray) -> None:
         """Take the rows of the steps first, first + 1, ..."""
@@ -298,10 +299,14 @@ class _PackedLog:
                 which, bit = np.nonzero(np.unpackbits(changed[row, byte][:, None], axis=1))
                 row, byte = row[which], byte[which]
                 atom, new = 8 * byte + bit, (rows[row, byte] >> (7 - bit)) & 1
-            self.step.frombytes((first + row).astype(np.int64).tobytes())
-            self.atom.frombytes(atom.astype(np.intc).tobytes())
-            self.new.frombytes(new.astype(np.int8).tobytes())
+            self._extend(first + row, atom, new)
         self.last = rows[-1].copy()
+
+    def _extend(self, *columns: np.ndarray) -> None:
+        if self.step.typecode == "i" and len(columns[0]) and columns[0][-1] >= 1 << 31:
+            self.step = array("q", self.step)
+        for own, more in zip((self.step, self.atom, self.new), columns, strict=True):
+            own.frombytes(more.astype(own.typecode).tobytes())
 
     def trace(self, steps: int) -> Trace:
         arrays = (np.array(self.step, np.int64), np.array(self.atom, np.int32), np.array(self.new, np.int8))
@@ -315,17 +320,14 @@ class _PackedLog:
         return _PackedLog.restore(self.state(), self._atoms, self._wide)
 
     def state(self) -> dict[str, Tensor]:
-        arrays = {"first": self.first, "last": self.last}
-        arrays |= {"step": np.array(self.step, np.int64), "atom": np.array(self.atom, np.int32)}
-        arrays["new"] = np.array(self.new, np.int8)
-        return {name: torch.from_numpy(values.copy()) for name, values in arrays.items()}
+        names = ("first", "last", "step", "atom", "new")
+        return {name: torch.from_numpy(np.array(getattr(self, name))) for name in names}
 
     @classmethod
     def restore(cls, state: dict[str, Tensor], atoms: int, wide: bool) -> _PackedLog:
         log = cls(state["first"].cpu().numpy(), atoms, wide)
         log.last = state["last"].cpu().numpy().copy()
-        for name in ("step", "atom", "new"):
-            getattr(log, name).frombytes(state[name].cpu().numpy().tobytes())
+        log._extend(*(state[name].cpu().numpy() for name in ("step", "atom", "new")))
         return log
 
 

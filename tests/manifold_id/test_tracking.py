@@ -1,12 +1,15 @@
 """Traces against a dense replay of every step, and the tracker against the structures that it saw."""
 
+import io
 import math
+import tracemalloc
 
 import numpy as np
 import pytest
 
 from manifold_id import change_log
 from manifold_id.regularizers import L1, GroupLasso
+from manifold_id.trace_file import pack, unpack
 from manifold_id.tracking import ManifoldTracker, Trace
 
 
@@ -373,3 +376,37 @@ def test_a_long_log_is_read_in_blocks(monkeypatch):
     for name in ("step", "atom", "new", "old"):
         np.testing.assert_array_equal(getattr(blocks, name), getattr(whole, name))
     assert len(whole.step) < 2000
+
+    def answers():
+        reference, every = np.arange(7) % 2, np.arange(301)
+        counts = whole.active_count(every), *whole.off_intervals(reference), *whole.precision_recall(reference, every)
+        file = pack(whole.to_arrays())
+        return *counts, *unpack(io.BytesIO(file), "file").values(), np.frombuffer(file, np.uint8)
+
+    in_blocks = answers()
+    monkeypatch.undo()
+    for one, two in zip(in_blocks, answers(), strict=True):
+        np.testing.assert_array_equal(one, two)
+
+
+def test_no_answer_needs_as_much_memory_as_the_log(monkeypatch):
+    monkeypatch.setattr(change_log, "BLOCK", 1 << 12)
+    count = 400_000
+    atom = np.arange(count) % 100
+    step, new = np.arange(count) // 100 + 1, (np.arange(count) // 100 + 1) % 2  # every atom changes at every step
+    reference = np.ones(100, int)
+    tracemalloc.start()
+    try:
+        trace = Trace(np.zeros(100, int), step, atom.astype(np.int32), new.astype(np.int8), step[-1])
+        held = tracemalloc.get_traced_memory()[0]
+        tracemalloc.reset_peak()
+        assert trace.settled_at(reference) is None and trace.active_count(step[-1]) == new[-1] * 100
+        trace.precision_recall(reference, [1, 2])
+        answered = tracemalloc.get_traced_memory()[1] - held
+        tracemalloc.reset_peak()
+        pack(trace.to_arrays())
+        packed = tracemalloc.get_traced_memory()[1] - held
+    finally:
+        tracemalloc.stop()
+    assert answered < 2 * count  # bytes; a count at every change would take eight each
+    assert packed < 5 * count

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from manifold_id.optim import RAMDA, RMDA, ProxAdamW, ProxSGD, StageSchedule, YangProxSGD, group_parameters
-from manifold_id.optim.tracking import OptimizerTracker, _pack
+from manifold_id.optim.tracking import OptimizerTracker, _pack, _PackedLog
 from manifold_id.regularizers import L1, Binary, Box, GroupLasso
 from manifold_id.tracking import ManifoldTracker
 
@@ -235,3 +235,17 @@ def test_tracking_costs_at_most_a_twentieth_of_a_lenet_step():
     pairs = [(seconds(lambda: tracker._record(optimizer, (), {})), seconds(step)) for _ in range(30)]
     alone, bare = np.median(pairs, axis=0)
     assert alone <= 0.05 * bare
+
+
+def test_a_log_takes_seven_bytes_a_change_and_counts_beyond_31_bits():
+    log = _PackedLog(np.zeros(2, np.uint8), 16, False)
+    log.add(2**31 - 1, np.array([[128, 0], [0, 1]], np.uint8))
+    state = log.state()
+    assert [state[name].element_size() for name in ("step", "atom", "new")] == [8, 2, 1]
+    again = _PackedLog.restore(state, 16, False)
+    again.add(2**31 + 1, np.array([[0, 0]], np.uint8))
+    trace = again.trace(2**31 + 1)
+    assert trace.step.tolist() == [2**31 - 1, 2**31, 2**31, 2**31 + 1]
+    assert trace.atom.tolist() == [0, 0, 15, 15] and trace.new.tolist() == [1, 0, 1, 0]
+    assert _PackedLog(np.zeros(2, np.uint8), 16, False).state()["step"].element_size() == 4
+    assert _PackedLog(np.zeros(5000, np.uint8), 40_000, False).state()["atom"].element_size() == 4
