@@ -73,7 +73,7 @@ def load(name: str | os.PathLike[str], *, quiet: bool = False) -> tuple[Any, Arr
     text = os.fspath(name)
     if text in REGISTRY:
         data = REGISTRY[text]
-        return data.read(data.columns, [fetch(file, quiet=quiet) for file in data.files])
+        return _checked(data, data.read(data.columns, [fetch(file, quiet=quiet) for file in data.files]))
     pair = PAIR.fullmatch(text)
     if pair and pair["name"] in REGISTRY:
         return _load_pair(REGISTRY[pair["name"]], int(pair["first"]), int(pair["second"]), quiet)
@@ -85,6 +85,19 @@ def load(name: str | os.PathLike[str], *, quiet: bool = False) -> tuple[Any, Arr
             f"data={text!r} is not a file: correct the path, or choose one of {', '.join(REGISTRY)}"
         )
     raise unknown_name("data", text, REGISTRY)
+
+
+def _checked(data: DataSet, loaded: tuple[Any, Array, Array | None]) -> tuple[Any, Array, Array | None]:
+    """Return what was loaded; raises ValueError where it is not of the size that the table says."""
+    X, y, groups = loaded
+    found = {"rows": X.shape[0], "columns": X.shape[1], "groups": None if groups is None else len(np.unique(groups))}
+    for name, count in (found | {"labels": len(y)}).items():
+        listed = data.rows if name == "labels" else getattr(data, name)
+        if count != listed:
+            raise ValueError(f"data={data.name!r} has {count} {name}, but its entry says {listed}: correct one of them")
+    if (classes := len(np.unique(y))) > data.classes:
+        raise ValueError(f"data={data.name!r} has {classes} classes, but its entry says {data.classes}: correct one")
+    return loaded
 
 
 def _load_pair(data: DataSet, first: int, second: int, quiet: bool) -> tuple[Any, Array, Array | None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 
 from convex_bench.data import readers
 from convex_bench.data.parsed import read_once
+from convex_bench.problem.arrays import plain_matrix
 
 Array = np.ndarray
 Loaded = tuple[Any, Array, Array | None]  # X is an ndarray or a csr_array
@@ -37,6 +39,30 @@ def expression(columns: int, paths: list[Path]) -> Loaded:
     """Raw gene expression: rows, then columns, get mean 0 and variance 1."""
     X, y = readers.read_svmlight(paths[0], columns)
     return standardize(standardize(X.toarray().T).T), y, None
+
+
+def csv_table(target: str, groups: dict[str, list[str]] | None = None) -> Callable[[int, list[Path]], Loaded]:
+    """Return the recipe of a CSV file with a header: the column `target` is y, the others, which hold numbers, are X.
+
+    `groups` names the columns of each group; without it there are none.
+    """
+
+    def read(columns: int, paths: list[Path]) -> Loaded:
+        import pandas as pd
+
+        frame = pd.read_csv(paths[0])
+        if target not in frame:
+            raise ValueError(f"{paths[0]} has no column {target!r}: its columns are {', '.join(frame.columns)}")
+        X, names = plain_matrix(frame.drop(columns=target))
+        assert names is not None
+        if groups is None:
+            return X, frame[target].to_numpy(), None
+        label = {name: g for g, members in enumerate(groups.values()) for name in members}
+        if missing := [name for name in names if name not in label]:
+            raise ValueError(f"column {missing[0]!r} of {paths[0]} is in no group: name it in one")
+        return X, frame[target].to_numpy(), np.array([label[name] for name in names])
+
+    return read
 
 
 def memset(columns: int, paths: list[Path]) -> Loaded:

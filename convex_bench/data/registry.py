@@ -295,3 +295,18 @@ _SETS = (
     ),
 )
 REGISTRY = {data.name: data for data in _SETS}
+
+
+def register(data: DataSet) -> None:
+    """Add a data set, so that `load`, study files and the command line know its name in this process.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `data` is no DataSet, or another one has its name.
+    """
+    if not isinstance(data, DataSet):
+        raise TypeError(f"data={data!r} must be a DataSet")
+    if REGISTRY.get(data.name, data) != data:
+        raise ValueError(f"name={data.name!r} is that of another data set: choose another name")
+    REGISTRY[data.name] = data
