@@ -23,8 +23,9 @@ DEBUG = "MANIFOLD_ID_DEBUG"
 _OTHER = "choose another path (--out of what is written)"
 _REMEDIES = {
     **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), f"change the rights or {_OTHER}"),
-    **dict.fromkeys((errno.EEXIST, errno.ENOTDIR, errno.ENAMETOOLONG), _OTHER),
-    errno.EISDIR: f"remove the folder or {_OTHER}",
+    **dict.fromkeys((errno.EEXIST, errno.ENOTDIR), f"remove the file there or {_OTHER}"),
+    errno.EISDIR: f"remove the folder there or {_OTHER}",
+    errno.ENAMETOOLONG: _OTHER,
     **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), f"free space or {_OTHER}"),
 }
 _SMALLER = "make the data or the counts in the command and its file smaller"

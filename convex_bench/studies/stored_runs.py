@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+from filelock import FileLock
 
 from convex_bench.storage import (
     MEASURED,
@@ -109,18 +110,21 @@ class RunStore(Folder):
 
     def save(self, key: str, description: dict[str, Any], runs: Iterable[Finished]) -> None:
         """Store runs beside those that are there; `description` says what they share."""
-        by_seed = {run.seed: run for run in runs}
-        for chunk, own in _by_chunk(by_seed):
-            kept: dict[int, Finished | StoredRun] = {**self._intact(key, chunk)}
-            kept |= {seed: by_seed[seed] for seed in own}
-            self.uninterrupted(self._write, key, chunk, description, kept)
+        self.uninterrupted(self._change, key, description, {run.seed: run for run in runs})
 
     def drop(self, key: str, description: dict[str, Any], seeds: Iterable[int]) -> None:
         """Forget runs."""
-        for chunk, own in _by_chunk(seeds):
-            if self.path(key, chunk, RUNS).exists():
-                kept = {seed: run for seed, run in self._intact(key, chunk).items() if seed not in own}
-                self.uninterrupted(self._write, key, chunk, description, kept)
+        self.uninterrupted(self._change, key, description, dict.fromkeys(seeds))
+
+    def _change(self, key: str, description: dict[str, Any], changed: Mapping[int, Finished | None]) -> None:
+        """Write the files of some runs with these in their places, without those that are None."""
+        self.folder.mkdir(exist_ok=True)
+        with FileLock(self.folder / ".lock"):  # studies of other seeds, in other processes, may share the files
+            for chunk, own in _by_chunk(changed):
+                runs: dict[int, Any] = {**self._intact(key, chunk), **{seed: changed[seed] for seed in own}}
+                kept = {seed: run for seed, run in runs.items() if run is not None}
+                if kept or self.path(key, chunk, RUNS).exists():
+                    self._write(key, chunk, description, kept)
 
     def path(self, key: str, chunk: int, name: str) -> Path:
         """Return the path of a file."""

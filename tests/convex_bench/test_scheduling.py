@@ -45,7 +45,7 @@ def stored(folder):
     """The bytes of all files of a study but those of what is measured."""
     for path in (folder / "runs").glob("*.measured"):
         assert min(json.loads(path.read_bytes())["record"]["seconds"].values()) > 0
-    files = [path for path in sorted(folder.rglob("*")) if path.is_file() and path.suffix != ".measured"]
+    files = [path for path in sorted(folder.rglob("[!.]*")) if path.is_file() and path.suffix != ".measured"]
     return {str(path.relative_to(folder)): path.read_bytes() for path in files}
 
 

@@ -1,6 +1,8 @@
 """Runs that share files: what is stored in which order does not show, and damage costs only the runs that it hits."""
 
 import json
+import threading
+import time
 
 import numpy as np
 import pytest
@@ -23,7 +25,7 @@ def save(store, *seeds, **options):
 
 
 def files(folder, suffix=".runs"):
-    return {path.name: path.read_bytes() for path in folder.iterdir() if path.suffix == suffix}
+    return {path.name: path.read_bytes() for path in folder.glob(f"*{suffix}")}
 
 
 @pytest.fixture
@@ -50,6 +52,25 @@ def test_the_order_and_the_number_of_writes_do_not_show(store, tmp_path):
     other.drop(KEY, ABOUT, [9])
     assert files(other.folder) == files(store.folder)
     assert other.load(KEY, [0])[0].seconds == 2.0
+
+
+def test_studies_that_share_a_file_lose_nothing(tmp_path, monkeypatch):
+    """One saves while another has read the file and not yet written it."""
+    stores = [RunStore(tmp_path), RunStore(tmp_path)]
+    write, started = RunStore._write, threading.Event()
+
+    def slow(*args):
+        started.set()
+        time.sleep(0.2)
+        write(*args)
+
+    monkeypatch.setattr(RunStore, "_write", slow)
+    first = threading.Thread(target=save, args=(stores[0], 1))
+    first.start()
+    started.wait(10)
+    save(stores[1], 2)
+    first.join()
+    assert sorted(stores[0].load(KEY, range(5))) == [1, 2]
 
 
 def damaged(store, chunk, place, suffix="runs"):

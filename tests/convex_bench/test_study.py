@@ -298,7 +298,7 @@ def test_resume_after_sigkill(tmp_path, calls):
 
 def computed(folder):
     """The bytes of all files but those of what is measured."""
-    files = [path for path in sorted(folder.rglob("*")) if path.is_file() and path.suffix != ".measured"]
+    files = [path for path in sorted(folder.rglob("[!.]*")) if path.is_file() and path.suffix != ".measured"]
     return {str(path.relative_to(folder)): path.read_bytes() for path in files}
 
 
@@ -328,7 +328,7 @@ def test_no_damaged_file_is_read_and_a_rerun_mends_it(tmp_path, damage):
     study = make_study(methods={"averaged": RMDA(lr=0.05, momentum=0.5)}, seeds=2, steps=60)
     run(study, tmp_path)
     whole, rng = computed(tmp_path), np.random.default_rng(0)
-    paths = [path for path in sorted(tmp_path.rglob("*")) if path.is_file()]
+    paths = [path for path in sorted(tmp_path.rglob("[!.]*")) if path.is_file()]
     assert len(paths) == 1 + 3 + 2
     for path in paths:
         content = path.read_bytes()
