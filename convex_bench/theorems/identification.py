@@ -1,4 +1,4 @@
-"""Runs for RMDA's identification: five kinds of manifold, data rows, and controls that break one assumption each."""
+"""Finite identification: from some step on the structure is right and stays so."""
 
 from __future__ import annotations
 
@@ -17,9 +17,31 @@ from convex_bench.theorems.synthetic import gaussian, watch
 from manifold_id.methods import RDA, RMDA, ProxSGD
 from manifold_id.methods.base import Method
 from manifold_id.regularizers import L0, MCP, GroupLasso, LHalf
-from manifold_id.theory.base import Verdict
+from manifold_id.theory.base import Theorem, Verdict
 from manifold_id.theory.combine import all_fail, all_hold
-from manifold_id.theory.identification import IDENTIFICATION, identification
+from manifold_id.theory.identified import identification
+
+IDENTIFICATION = Theorem(
+    name="rmda-identification",
+    title="RMDA identifies the manifold in finitely many steps and stays on it",
+    statement="If the proximal points of RMDA converge to W*, psi is partly smooth at W* relative to M and -grad "
+    "f(W*) lies in the relative interior of d psi(W*), then almost surely there is a step from which all "
+    "proximal points lie in M.",
+    latex=r"\tilde W^t\to W^*,\ -\nabla f(W^*)\in\operatorname{ri}\partial\psi(W^*)\ \Rightarrow\ \exists "
+    r"T_0\,\forall t\ge T_0:\ \tilde W^t\in\mathcal M",
+    source="Huang and Lee, ICLR 2022, Theorem 2 (worded from memory); for separable psi it follows from the "
+    "optimality condition of the subproblem and the convergence of the normalized dual average.",
+    measured="A run of T steps cannot show 'for ever': identified means right on the whole last half of the "
+    "run. The share of identified runs, for five kinds of manifold with additive noise (l1 once more at twice the "
+    "length), and with one data row a step: planted logistic regression with l1 and with groups, and the census "
+    "data a9a with groups at its certified solution; last false positive and last false negative apart. Data rows "
+    "need a step small enough for the iterate not to fluctuate by its smallest active norm, else false negatives "
+    "come late.",
+    control="Proximal SGD with noise beyond the margin, on the quadratic and on a9a; margin 0, judged as if it were "
+    "0.3, under RMDA and RDA; RMDA with constant momentum weight c < 1 read at the averaged iterate, which keeps a "
+    "factor (1 - c)^t of old nonzero entries, and whose rank is that of a mixture; nonconvex penalties under dual "
+    "averaging, whose prox parameter alpha/beta grows without bound; beta growing like alpha.",
+)
 
 MARGIN, SIGMA = 0.3, 0.3
 KINDS = {"l1": 1000, "groups": 1000, "nuclear norm": 800, "total variation": 1000, "box": 2000}

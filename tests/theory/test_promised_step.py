@@ -5,9 +5,17 @@ import pytest
 from scipy.stats import chi
 
 from convex_bench.theorems.instances import INSTANCES
-from convex_bench.theorems.stabilized_storm import METHOD, SIGMA, promised
+from convex_bench.theorems.stabilized_storm import (
+    ETA,
+    METHOD,
+    PROMISE,
+    SIGMA,
+    coverage,
+    error_bounds,
+    promised,
+    promised_step,
+)
 from convex_bench.theorems.synthetic import gaussian, states
-from manifold_id.theory.stabilized_storm import ETA, PROMISE, coverage, error_bounds, promised_step
 from manifold_id.theory.structure_record import StructureRecord
 
 

@@ -3,23 +3,21 @@
 import numpy as np
 import pytest
 
+from convex_bench.theorems.asymptotic_normality import face_covariance
 from convex_bench.theorems.compiled import structure_record, watch_compiled
-from convex_bench.theorems.dichotomy import scaled_rows
+from convex_bench.theorems.dichotomy import Departures, dichotomy, empirical_rate, scaled_rows
+from convex_bench.theorems.identification_time import example
+from convex_bench.theorems.inexact import inexact, same_times
 from convex_bench.theorems.instances import INSTANCES
-from convex_bench.theorems.prediction import change_bound
+from convex_bench.theorems.prediction import change_bound, prediction, scatter
+from convex_bench.theorems.regret import anytime_bound
 from convex_bench.theorems.rows import RowOracle, logistic
+from convex_bench.theorems.sandwich import sandwich
+from convex_bench.theorems.variance_reduction import Conditions, momentum_plateau
+from convex_bench.theorems.wrong_support import Switches, newton, returns
 from manifold_id.methods import RMDA
-from manifold_id.theory.asymptotic_normality import face_covariance
 from manifold_id.theory.combine import all_hold
-from manifold_id.theory.dichotomy import Departures, dichotomy, empirical_rate
-from manifold_id.theory.identification_time import example
-from manifold_id.theory.inexact import inexact, same_times
-from manifold_id.theory.prediction import prediction, scatter
-from manifold_id.theory.regret import anytime_bound
-from manifold_id.theory.sandwich import sandwich
 from manifold_id.theory.structure_record import LastErrors, StructureRecord
-from manifold_id.theory.variance_reduction import Conditions, momentum_plateau
-from manifold_id.theory.wrong_support import Switches, newton, returns
 from manifold_id.tracking import Trace
 
 

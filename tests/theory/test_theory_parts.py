@@ -3,18 +3,18 @@
 import numpy as np
 import pytest
 
+from convex_bench.theorems.active_set import active_set
+from convex_bench.theorems.concentration import concentration, failure_bound
+from convex_bench.theorems.dichotomy import predicted_rate
 from convex_bench.theorems.instances import INSTANCES, POON_SOLUTION, poon
+from convex_bench.theorems.local_rate import oscillation, svrg_factor, within_bound
 from convex_bench.theorems.synthetic import Quadratic
 from manifold_id.regularizers import L1
-from manifold_id.theory.active_set import active_set
 from manifold_id.theory.base import no_violations
 from manifold_id.theory.combine import all_fail, all_hold
-from manifold_id.theory.concentration import concentration, failure_bound
 from manifold_id.theory.curves import limits, share_by_ratio, share_of_runs
-from manifold_id.theory.dichotomy import predicted_rate
-from manifold_id.theory.identification import identification
+from manifold_id.theory.identified import identification
 from manifold_id.theory.intervals import bootstrap, clopper_pearson, every, inside, log_slope
-from manifold_id.theory.local_rate import oscillation, svrg_factor, within_bound
 from manifold_id.theory.structure_record import LastErrors, StructureRecord, compare, last_true
 
 
