@@ -28,14 +28,14 @@ from engine_peers import Timed, copt_saga, cpu, numpy_rda, pure, sklearn_saga
 from threadpoolctl import threadpool_limits
 
 from convex_bench import Problem, iterate, solve
-from convex_bench.engine import kernel as K
 from convex_bench.engine import run
-from convex_bench.engine import sweep as sweep_module
 from convex_bench.engine.compiled import compiled
 from convex_bench.engine.lanes import WIDTH, load, splat, total
-from convex_bench.engine.layout import Layout, lay_out
+from convex_bench.engine.ordinary import kernel as K
+from convex_bench.engine.ordinary import sweep as sweep_module
+from convex_bench.engine.ordinary.layout import Layout, lay_out
+from convex_bench.engine.ordinary.seeds import Seed
 from convex_bench.engine.recursions import RECURSIONS
-from convex_bench.engine.seeds import Seed
 from manifold_id.methods import RDA, RMDA, ProxSAGA, ProxSGD, ProxSTORM, ProxSVRG
 from manifold_id.methods.base import Method
 from manifold_id.regularizers import L1, GroupLasso

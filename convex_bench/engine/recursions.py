@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from convex_bench.engine import kernel as K
+from convex_bench.engine.ordinary import kernel as K
 from manifold_id.methods import (
     FISTA,
     RDA,

@@ -7,9 +7,9 @@ from scipy import sparse
 
 from convex_bench import Problem
 from convex_bench.engine import run
-from convex_bench.engine.chunks import deal
 from convex_bench.engine.lanes import WIDTH
-from convex_bench.engine.sweep import ENTRIES, GROUPS, KIND, ONE_GROUP
+from convex_bench.engine.ordinary.chunks import deal
+from convex_bench.engine.ordinary.sweep import ENTRIES, GROUPS, KIND, ONE_GROUP
 from manifold_id.methods import RDA, RMDA, NormalMapSGD, ProxSAGA, ProxSGD, ProxSTORM, ProxSVRG, SPStorm, Stages
 from manifold_id.regularizers import L1, MCP, ElasticNet, GroupLasso, NonnegativeL1, SparseGroupLasso
 
@@ -124,7 +124,7 @@ def test_bits_do_not_depend_on_where_blocks_end(method, replacement, monkeypatch
     problem = Problem(*data(p=len(UNEQUAL)), regularizer=GroupLasso(0.2, groups=UNEQUAL))
     options = {"batch_size": 3, "replacement": replacement, "checkpoints": np.array([400])}
     whole = run(problem, method, [1], 400, **options)[0]
-    monkeypatch.setattr("convex_bench.engine.runner._BLOCK", 7)
+    monkeypatch.setattr("convex_bench.engine.ordinary.loop.BLOCK", 7)
     parts = run(problem, method, [0, 1], 400, threads=2, **options)[1]
     assert whole.w.tobytes() == parts.w.tobytes()
     assert whole.curves["estimator_error"] == parts.curves["estimator_error"]

@@ -7,8 +7,8 @@ import pytest
 from scipy import sparse
 
 from convex_bench import Problem
-from convex_bench.engine import lazy, run, runner
-from convex_bench.engine.lazy_choice import applies, pays
+from convex_bench.engine import run, runner
+from convex_bench.engine.lazy.choice import applies, pays
 from manifold_id.methods import RDA, RMDA, SDA, ProxSAGA, ProxSGD, Stages
 from manifold_id.regularizers import L1, MCP, ElasticNet, GroupLasso, NonnegativeL1, SparseGroupLasso
 
@@ -116,7 +116,7 @@ def test_same_bits_whatever_the_threads_blocks_logs_and_other_seeds(monkeypatch,
     problem = Problem(*data(), regularizer=L1(0.01))
     monkeypatch.setattr(runner, "pays", lambda *_: True)
     one = run(problem, method, [5], 20_000, threads=1)[0]
-    monkeypatch.setattr(lazy, "_LOG", 1)
+    monkeypatch.setattr(loops, "_LOG", 1)
     two = run(problem, method, [4, 5, 6], 20_000, threads=2, checkpoints=np.array([11, 1000, 16_384, 17_001]))[1]
     assert one.w.tobytes() == two.w.tobytes()
     for name in ("step", "atom", "new"):

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from convex_bench.engine.layout import LOSSES
+from convex_bench.engine.ordinary.layout import LOSSES
 from convex_bench.engine.penalties import CODES
 from convex_bench.problem import Problem
 from manifold_id.regularizers.base import Separable

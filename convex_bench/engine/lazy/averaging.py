@@ -25,8 +25,8 @@ from typing import NamedTuple
 import numpy as np
 
 from convex_bench.engine.compiled import compiled, inlined
-from convex_bench.engine.lazy_calendar import NEVER, SLACK, aligned, clear, enter, enter_by_clock, log_change
-from convex_bench.engine.prefetch import draw_ahead, prefetch_entries
+from convex_bench.engine.lazy.calendar import NEVER, SLACK, aligned, clear, enter, enter_by_clock, log_change
+from convex_bench.engine.lazy.prefetch import draw_ahead, prefetch_entries
 from convex_bench.engine.rows import slope
 
 _MATH = {"reassoc", "nsz", "contract"}
@@ -55,6 +55,19 @@ class Averages(NamedTuple):
     lam: np.ndarray  # (groups,), or (1,) where all are equal
     r: np.ndarray  # (groups, 8)
     sums: np.ndarray  # (2,) A and B at the last step
+
+
+class Steps(NamedTuple):
+    """The coefficients of a block of steps."""
+
+    sided: bool  # w >= 0 is part of psi
+    ridge: float
+    coef: np.ndarray  # (steps, 3): (vg, p, s) of step base + 1 + i
+    clock: np.ndarray  # (steps,) alpha
+    c: float
+    fine: np.ndarray  # powers of 1 - c, see `powers`
+    coarse: np.ndarray
+    base: int
 
 
 def averages(size: int, lam: np.ndarray, free: np.ndarray) -> Averages:
@@ -178,15 +191,15 @@ def _settle(s, g, t, start, stop, on, norm, c, calendar, log_w, log_z, counts):
 
 
 @compiled
-def advance(
-    data, indices, indptr, n, y, loss, group, gptr, entries, sided, ridge,
-    coef, clock, c, fine, coarse, base, t, stop,
-    rng, order, drawn, work, s, calendar, touched, log_w, log_z, counts,
-):  # fmt: skip
+def advance(sparse, steps, t, stop, draws, s, calendar, touched, logs):
     """Run steps t+1 .. stop of one seed in place; row i of `coef` = (vg, p, s) and of `clock` is step base + 1 + i.
 
     Returns the number of steps done in all: less than `stop` when a log or the calendar is full; call again then.
     """
+    data, indices, indptr, n, y, loss, group, gptr, entries = sparse
+    sided, ridge, coef, clock, c, fine, coarse, base = steps
+    rng, order, drawn, work = draws
+    log_w, log_z, counts = logs
     v, w, live, square, lams, r, sums = s
     size, groups, weighted = drawn.shape[1], live.shape[0], lams.shape[0] > 1
     end = base + clock.shape[0]

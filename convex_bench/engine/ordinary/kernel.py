@@ -23,11 +23,11 @@ from typing import NamedTuple
 import numpy as np
 
 from convex_bench.engine.compiled import compiled, inner
-from convex_bench.engine.gathered import log_changes, prox_groups
 from convex_bench.engine.lanes import WIDTH
+from convex_bench.engine.ordinary.gathered import log_changes, prox_groups
+from convex_bench.engine.ordinary.sweep import ENTRIES, KIND, LENGTH, PLANE, START, Row, Step, Vectors, Watch, sweep
 from convex_bench.engine.rows import accumulate, clear, copy, derivative, fill, full_gradient, margins, part
 from convex_bench.engine.sampling import draw
-from convex_bench.engine.sweep import ENTRIES, KIND, LENGTH, PLANE, START, Row, Step, Vectors, Watch, sweep
 
 # columns of the coefficient table; of VW and PA, and of PA and PW, one is zero, and where VM is not zero VV is
 VV, VW, VG, VH, VM, PA, PW, PV, STEP, C, E, RESTART, SNAPSHOT, UU, UG, USCALE, EST = range(17)

@@ -24,8 +24,8 @@ from typing import NamedTuple
 import numpy as np
 
 from convex_bench.engine.compiled import compiled, inlined
-from convex_bench.engine.lazy_calendar import NEVER, SLACK, aligned, clear, enter, enter_by_clock, log_change
-from convex_bench.engine.prefetch import draw_ahead, prefetch_rows
+from convex_bench.engine.lazy.calendar import NEVER, SLACK, aligned, clear, enter, enter_by_clock, log_change
+from convex_bench.engine.lazy.prefetch import draw_ahead, prefetch_rows
 from convex_bench.engine.rows import slope
 
 _MATH = {"reassoc", "nsz", "contract"}
@@ -38,6 +38,15 @@ W, G, MU = range(3)
 # whether w_g is active (ALWAYS: free), and for SAGA the step at which the entry changes if nothing touches it before
 SINCE, STAMP, S, NORM, LAM, ON, EVENT = range(7)
 ALWAYS = 2.0
+
+
+class Steps(NamedTuple):
+    """The coefficients of a block of steps."""
+
+    lrs: np.ndarray  # (steps,) of step base + 1 + i
+    clock: np.ndarray  # (steps,) S
+    saga: bool
+    base: int
 
 
 class Descent(NamedTuple):
@@ -213,15 +222,15 @@ def _add_rows(data, indices, indptr, n, rows, work, saga, s):
 
 
 @compiled
-def advance(
-    data, indices, indptr, n, y, loss, group, gptr, entries,
-    lrs, clock, saga, base, t, stop,
-    rng, order, drawn, work, s, calendar, touched, log, counts,
-):  # fmt: skip
+def advance(sparse, steps, t, stop, draws, s, calendar, touched, logs):
     """Run steps t+1 .. stop of one seed in place; entry i of `lrs` and of `clock`, S, belongs to step base + 1 + i.
 
     Returns the number of steps done in all: less than `stop` when the log or the calendar is full; call again then.
     """
+    data, indices, indptr, n, y, loss, group, gptr, entries = sparse
+    lrs, clock, saga, base = steps
+    rng, order, drawn, work = draws
+    _, log, counts = logs
     size, groups = drawn.shape[1], s.r.shape[0]
     fresh = work[0]
     end = base + clock.shape[0]

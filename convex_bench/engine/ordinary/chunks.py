@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from convex_bench.engine.lanes import WIDTH
-from convex_bench.engine.sweep import ENTRIES, GROUPS, ONE_GROUP
+from convex_bench.engine.ordinary.sweep import ENTRIES, GROUPS, ONE_GROUP
 
 _LONGEST = 16  # vectors of entries in a chunk
 _OVERHEAD = 64  # how many numbers could be worked on in the time that a chunk costs beyond its entries

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import sparse
 
-from convex_bench.engine.chunks import deal, round_up
 from convex_bench.engine.lanes import WIDTH
+from convex_bench.engine.ordinary.chunks import deal, round_up
+from convex_bench.engine.ordinary.sweep import Penalty
 from convex_bench.engine.penalties import CODES
 from convex_bench.engine.rows import Rows
-from convex_bench.engine.sweep import Penalty
 from convex_bench.problem import Problem
 from manifold_id.regularizers.base import Separable
 

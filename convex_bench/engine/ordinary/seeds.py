@@ -6,13 +6,13 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from convex_bench.engine import kernel as K
 from convex_bench.engine.changes import Gathered
 from convex_bench.engine.lanes import WIDTH
-from convex_bench.engine.layout import Layout, aligned_zeros
+from convex_bench.engine.ordinary import kernel as K
+from convex_bench.engine.ordinary.layout import Layout, aligned_zeros
+from convex_bench.engine.ordinary.sweep import Changes
 from convex_bench.engine.rows import BLOCK
 from convex_bench.engine.sampling import stream
-from convex_bench.engine.sweep import Changes
 from manifold_id.tracking import Trace
 
 _LOG = 1 << 16  # entries a log holds before it is emptied

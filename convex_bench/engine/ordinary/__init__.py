@@ -1,0 +1,1 @@
+"""The ordinary loop: every coordinate at every step, eight side by side."""
