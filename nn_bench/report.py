@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import platform
-from importlib.metadata import version
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
 
 import pandas as pd
 
-from manifold_id import __version__
 from manifold_id.plots import by_epoch, precision_recall, regularization_paths, trade_off
 from manifold_id.report import Picture, Section, Table, write
 from nn_bench.compare import Comparison, ComparisonResult
@@ -71,7 +69,11 @@ def write_run_report(result: TrainResult) -> Path:
     table = Table(columns, layers, title="Structure by tensor", note=NOTE)
     sections = [
         Section("Run", tables=[table], pictures=_pictures(result.curves())),
-        _repeat({config.method: config.to_dict()}, f"# run.toml, for: manifold-id train run.toml\n{config.to_toml()}"),
+        _repeat(
+            {config.method: config.to_dict()},
+            f"# run.toml, for: manifold-id train run.toml\n{config.to_toml()}",
+            [result],
+        ),
     ]
     return write(result.folder / "report.html", title, summary, sections)
 
@@ -101,7 +103,7 @@ def write_comparison_report(result: ComparisonResult) -> Path:
         pictures.append(Picture(precision_recall(agreement), "Active groups of the proximal point against the planted"))
     sections = [
         Section("Comparison", tables=[comparison_table(result)], pictures=pictures),
-        _repeat_comparison(comparison, "manifold-id compare comparison.toml"),
+        _repeat_comparison(result, comparison, "manifold-id compare comparison.toml"),
     ]
     title = f"Networks: {comparison.name}"
     return write(result.folder / "report.html", title, [text for text in summary if text], sections)
@@ -120,7 +122,7 @@ def write_path_report(result: PathResult) -> Path:
     figure = Picture(regularization_paths(runs), caption)
     sections = [
         Section("Paths", tables=[path_table(result)], pictures=[figure]),
-        _repeat_comparison(comparison, "manifold-id compare --path comparison.toml"),
+        _repeat_comparison(result.result, comparison, "manifold-id compare --path comparison.toml"),
     ]
     return write(result.folder / "report.html", f"Regularization paths: {comparison.name}", [summary], sections)
 
@@ -188,22 +190,26 @@ def _pictures(curves: pd.DataFrame) -> list[Picture]:
     ]
 
 
-def _repeat_comparison(comparison: Comparison, command: str) -> Section:
+def _repeat_comparison(result: ComparisonResult, comparison: Comparison, command: str) -> Section:
     file = f"# comparison.toml, for: {command}\nseeds = {list(comparison.seeds)}"
     for name, config in comparison.methods.items():
         file += f"\n\n[methods.{json.dumps(name)}]\n{config.to_toml()}"
         if name in comparison.paths:
             file += f"\npath = {comparison.paths[name]}"
     seeds = ", ".join(map(str, comparison.seeds))
-    return _repeat({name: config.to_dict() | {"seed": seeds} for name, config in comparison.methods.items()}, file)
+    configs = {name: config.to_dict() | {"seed": seeds} for name, config in comparison.methods.items()}
+    return _repeat(configs, file, result.runs.values())
 
 
-def _repeat(configs: dict[str, dict[str, Any]], file: str) -> Section:
+def _repeat(configs: dict[str, dict[str, Any]], file: str, runs: Iterable[TrainResult]) -> Section:
     names = list(next(iter(configs.values())))
     rows = [[name, *(str(config[name]) for config in configs.values())] for name in names]
-    versions = {"manifold-id": __version__, "python": platform.python_version(), "torch": version("torch")}
+    versions: dict[str, dict[str, None]] = {}
+    for run in runs:
+        for name, text in run.versions.items():
+            versions.setdefault(name, {})[text] = None
     tables = [
         Table(["setting", *configs], rows, title="Settings", words=range(len(configs) + 1)),
-        Table(["package", "version"], [[k, v] for k, v in versions.items()], title="Versions"),
+        Table(["package", "version"], [[k, ", ".join(v)] for k, v in versions.items()], title="Versions"),
     ]
     return Section("How to repeat it", tables=tables, code=[file])

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import platform
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ import pandas as pd
 from torch import nn
 from torch.optim import Optimizer
 
+from manifold_id import __version__
 from manifold_id.optim.tracking import OptimizerTracker
 from manifold_id.tracking import Trace
 from nn_bench.checkpoint import WEIGHTS, load_weights, save_weights
@@ -28,6 +31,7 @@ from nn_bench.stored import check_sums, read_sealed, sums, write_over, write_sea
 FINISHED = "result.json"  # it says that a run is complete, and has the sha256 of its files
 MEASURED = "result.measured"  # what differs when a run is repeated: seconds
 CONFIG = "config.json"
+VERSIONS = {"manifold-id": __version__, "python": platform.python_version(), "torch": version("torch")}
 TRACES = ("trace.npz", "prox_trace.npz")
 
 
@@ -47,6 +51,8 @@ class TrainResult:
         One row an epoch, as in log.csv.
     trace, prox_trace
         The structure at every step; None where it was not followed.
+    versions
+        Of this package, Python and torch, when the run was finished.
     """
 
     config: TrainConfig
@@ -55,6 +61,7 @@ class TrainResult:
     trace: Trace | None
     prox_trace: Trace | None
     model: nn.Module = field(repr=False)
+    versions: dict[str, str]
     folder: Path | None = None
     leads: bool = True  # False in the other processes of torchrun, which write nothing
 
@@ -133,10 +140,11 @@ def finish(
                 write_over(folder / name, log_of_changes.save)
             names += TRACES
         write_sealed(folder / MEASURED, measured)
-        record = {"config": config.to_dict(), "images": digest, "facts": facts, "files": sums(folder, names)}
+        record = {"config": config.to_dict(), "images": digest, "versions": VERSIONS, "facts": facts}
+        record["files"] = sums(folder, names)
         write_sealed(folder / FINISHED, record)  # last: it says all is there
     facts = facts | measured
-    return TrainResult(config, facts, pd.DataFrame(log.rows), trace, prox_trace, model, folder, run.leads)
+    return TrainResult(config, facts, pd.DataFrame(log.rows), trace, prox_trace, model, VERSIONS, folder, run.leads)
 
 
 def write_config(config: TrainConfig, folder: Path) -> None:
@@ -154,13 +162,13 @@ def load_result(
     Raises
     ------
     ValueError
-        If it is a run of another config than the given one, or on other images.
+        If it is a run of another config than the given one, by another version of this package, or on other images.
     DamagedRunError
         If a file is missing or damaged; it names the file.
     """
     if not (folder / FINISHED).exists():
         return None
-    stored = read_sealed(folder / FINISHED, ["config", "images", "facts", "files"])
+    stored = read_sealed(folder / FINISHED, ["config", "images", "versions", "facts", "files"])
     own = TrainConfig.from_dict(stored["config"], str(folder / FINISHED))
     if model is None and images is None:
         images = load_images(own.data)
@@ -175,12 +183,14 @@ def load_result(
     trace = prox_trace = None
     if own.tracked and own.regularizer is not None:
         trace, prox_trace = (Trace.load(folder / name) for name in TRACES)
-    return TrainResult(own, facts, pd.read_csv(folder / LOG), trace, prox_trace, model, folder)
+    return TrainResult(own, facts, pd.read_csv(folder / LOG), trace, prox_trace, model, stored["versions"], folder)
 
 
 def check_same(folder: Path, stored: Mapping[str, Any], config: TrainConfig | None, digest: str | None) -> None:
-    """Raise ValueError where what is stored is of another config or of other images than those given."""
+    """Raise ValueError where what is stored is of another config, other images or another version than those given."""
+    own = None if config is None else VERSIONS["manifold-id"]
     for name, known, given in (
+        ("of another version of this package", stored["versions"]["manifold-id"], own),
         ("of another config", TrainConfig.from_dict(stored["config"], str(folder)), config),
         ("on other images", stored["images"], digest),
     ):

@@ -32,7 +32,7 @@ from nn_bench.log import EpochLog
 from nn_bench.methods import method_entry
 from nn_bench.metrics import estimator_error, evaluate, full_gradient, sparsity
 from nn_bench.models import build_model
-from nn_bench.result import CONFIG, FINISHED, TrainResult, check_same, finish, load_result, write_config
+from nn_bench.result import CONFIG, FINISHED, VERSIONS, TrainResult, check_same, finish, load_result, write_config
 from nn_bench.runtime import Runtime, place, runtime
 from nn_bench.stored import DamagedRunError
 
@@ -193,6 +193,7 @@ class _Trainer:
         state = {
             "config": self.config.to_dict(),
             "images": self.digest,
+            "versions": VERSIONS,
             "epoch": self.epoch,
             "optimizer": self.optimizer.state_dict(),
             "schedule": self.schedule.state_dict(),

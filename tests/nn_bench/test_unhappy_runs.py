@@ -11,6 +11,7 @@ from small_networks import config, images
 import nn_bench.checkpoint
 from nn_bench.compare import Comparison
 from nn_bench.data import load_images
+from nn_bench.report import write_run_report
 from nn_bench.result import load_result
 from nn_bench.stored import DamagedRunError, read_sealed, sums, write_sealed
 from nn_bench.training import train
@@ -103,6 +104,17 @@ def test_pickled_objects_are_not_loaded(tmp_path):
     write_sealed(place / "checkpoint.json", {"files": sums(place, ["weights.safetensors", "state.pt"])})
     with pytest.warns(UserWarning, match="state.pt' holds no tensors and plain values"):
         train(config(), tmp_path, images=images(), stop_after=1)
+
+
+def test_a_run_of_another_version_is_refused_and_its_report_says_so(tmp_path):
+    train(config(), tmp_path, images=images())
+    stored = read_sealed(tmp_path / "result.json")
+    stored["versions"] |= {"manifold-id": "0.0.1", "torch": "1.2.3"}
+    write_sealed(tmp_path / "result.json", stored)
+    with pytest.raises(ValueError, match="holds a run of another version of this package: choose another folder"):
+        train(config(), tmp_path, images=images())
+    page = write_run_report(load_result(tmp_path, images=images())).read_text(encoding="utf-8")
+    assert "0.0.1" in page and "1.2.3" in page
 
 
 def test_a_run_on_other_images_is_refused(tmp_path):
