@@ -22,8 +22,7 @@ def verify(names: tuple[str, ...], quick: bool, out: str | None, seed: int, list
 
     NAMEs choose theorems, by default all. Exit code 1 when a theorem fails or a control passes.
     """
-    from convex_bench.theorems import FULL, QUICK, all_checks
-    from convex_bench.theorems import verify as run
+    from convex_bench.theorems import FULL, QUICK, all_checks, verify_all
     from convex_bench.theorems.shown import in_short, lines, terminal_table
     from convex_bench.theorems.verify import write_json
 
@@ -33,7 +32,8 @@ def verify(names: tuple[str, ...], quick: bool, out: str | None, seed: int, list
         return
     size = QUICK if quick else FULL
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    outcomes = run(names, size=size, seed=seed, processes=cores, report=lambda o: click.echo(in_short(o), err=True))
+    report = lambda o: click.echo(in_short(o), err=True)  # noqa: E731
+    outcomes = verify_all(names, size=size, seed=seed, processes=cores, report=report)
     terminal = console()
     if terminal.is_terminal:
         terminal.print(terminal_table(outcomes))

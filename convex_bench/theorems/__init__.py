@@ -1,8 +1,8 @@
-"""The runs behind every verified theorem, with a control for each that must fail: `manifold-id verify`."""
+"""Theorems verified numerically, one a file, each with a control that must fail: `verify`, `manifold-id verify`."""
 
 from convex_bench.theorems.check import FULL, QUICK, Check, Size
 from convex_bench.theorems.parallel import Outcome
 from convex_bench.theorems.registry import MODULES, all_checks, load_check
-from convex_bench.theorems.verify import verify
+from convex_bench.theorems.verify import verify, verify_all
 
-__all__ = ["FULL", "MODULES", "QUICK", "Check", "Outcome", "Size", "all_checks", "load_check", "verify"]
+__all__ = ["FULL", "MODULES", "QUICK", "Check", "Outcome", "Size", "all_checks", "load_check", "verify", "verify_all"]

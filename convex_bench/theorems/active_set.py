@@ -144,4 +144,4 @@ def control(size: Size, seed: int) -> Verdict:
     return run(size, seed, 20.0, 0)
 
 
-CHECK = Check(ACTIVE_SET, check, control)
+CHECK = Check(ACTIVE_SET, check, control, "its own instances alone, for now")

@@ -157,4 +157,5 @@ def control(size: Size, seed: int) -> Verdict:
     )
 
 
-CHECK = Check(ASYMPTOTIC_NORMALITY, check, control)
+SPECIAL = "quadratics with a known covariance of the noise on a face of linear constraints"
+CHECK = Check(ASYMPTOTIC_NORMALITY, check, control, SPECIAL)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from convex_bench.theorems.case import Case
+from manifold_id.methods.base import Method
 from manifold_id.theory.base import Theorem, Verdict
 
 
@@ -26,9 +28,53 @@ FULL = Size("full", seeds=400, factor=4)
 
 
 @dataclass(frozen=True)
+class Own:
+    """How a theorem takes a user's problem and method.
+
+    Attributes
+    ----------
+    judge
+        The verdict on a case, its assumptions apart that `Case.assumptions` measures.
+    control
+        The same with one hypothesis broken, on the same steps, seeds and start; it should fail.
+    methods
+        The methods that the statement is about; None for any.
+    steps
+        The length of the runs unless the user gives one.
+    nondegenerate, separable
+        What the statement assumes of the solution and of psi.
+    """
+
+    judge: Callable[[Case], Verdict]
+    control: Callable[[Case], Verdict]
+    methods: tuple[type[Method], ...] | None
+    steps: int = 2000
+    nondegenerate: bool = True
+    separable: bool = False
+
+    def accepts(self, method: Method) -> bool:
+        """Whether the statement is about this method."""
+        return self.methods is None or type(method) in self.methods
+
+    def verdict(self, case: Case) -> Verdict:
+        """Return the verdict with that of the control; nothing is run where an assumption is not met."""
+        assumed = case.assumptions(nondegenerate=self.nondegenerate, separable=self.separable)
+        unmet = [a for a in assumed if not a.met]
+        if unmet:
+            summary = "not tested: " + "; ".join(f"{a.name} {a.value:.3g} ({a.note})" for a in unmet)
+            return Verdict("inconclusive", summary, "assumptions met", float("nan"), assumptions=assumed)
+        found = self.judge(case)
+        return replace(found, assumptions=(*assumed, *found.assumptions), control=self.control(case))
+
+
+@dataclass(frozen=True)
 class Check:
-    """A theorem, `check(size, seed)` that must hold, and `control(size, seed)` that must fail."""
+    """A theorem, `check(size, seed)` that must hold, and `control(size, seed)` that must fail.
+
+    `own` says how it takes a user's problem and method, or in words why its statement is about a special construction.
+    """
 
     theorem: Theorem
     check: Callable[[Size, int], Verdict]
     control: Callable[[Size, int], Verdict]
+    own: Own | str

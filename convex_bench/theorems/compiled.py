@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -16,22 +15,35 @@ from manifold_id.tracking import Trace
 Array = np.ndarray
 
 
-def structure_record(traces: Iterable[Trace], reference: Array) -> StructureRecord:
+def structure_record(traces: Sequence[Trace], reference: Array) -> StructureRecord:
     """Return where each trace (active or off atoms) has false positives and negatives, at the steps 1 .. T."""
-    positive, negative = [], []
-    for trace in traces:
-        change = np.zeros((trace.steps + 1, len(reference)), dtype=np.int16)
-        change[0] = trace.initial
-        np.add.at(change, (trace.step, trace.atom), trace.new.astype(np.int16) - trace.old)
-        active = np.cumsum(change, axis=0)[1:] > 0
-        positive.append((active & (reference <= 0)).any(axis=1))
-        negative.append((~active & (reference > 0)).any(axis=1))
-    return StructureRecord(np.array(positive).T, np.array(negative).T)
+    on = reference > 0
+    kept = [[_changes(trace, atoms, active) for trace in traces] for atoms, active in ((~on, True), (on, False))]
+    (positive, left), (negative, lost) = (np.array(kind).transpose(1, 2, 0) for kind in kept)
+    return StructureRecord(positive > 0, negative > 0, (left + lost).astype(np.int32))
+
+
+def _changes(trace: Trace, atoms: Array, active: bool) -> tuple[Array, Array]:
+    """Return for the steps 1 .. T how many of the `atoms` (a mask) are active, or off unless `active`; and how many
+    have become so at the step."""
+    kept = atoms[trace.atom]
+    now, before = (trace.new[kept] > 0) == active, (trace.old[kept] > 0) == active
+    step, length = trace.step[kept], trace.steps + 1
+    came, went = (np.bincount(step, weights=flags, minlength=length) for flags in (now & ~before, before & ~now))
+    first = ((trace.initial > 0) == active)[atoms].sum()
+    return (first + np.cumsum(came - went))[1:], came[1:]
 
 
 def watch_compiled(
-    problem: Problem, method: Method, reference: Array, seeds: Iterable[int], steps: int, **more: Any
+    problem: Problem,
+    method: Method,
+    reference: Array,
+    seeds: Iterable[int],
+    steps: int,
+    *,
+    point: str = "z",
+    w0: Array | None = None,
 ) -> StructureRecord:
-    """Run and compare the proximal points' structure at every step; further keywords go to the engine."""
-    runs = run_engine(problem, method, seeds, steps, checkpoints=np.array([1]), **more)
-    return structure_record((r.prox_trace for r in runs), reference)
+    """Run and compare the structure of the proximal points ("z") or the iterates ("w") at every step."""
+    runs = run_engine(problem, method, seeds, steps, checkpoints=np.array([1]), w0=w0)
+    return structure_record([r.prox_trace if point == "z" else r.trace for r in runs], reference)

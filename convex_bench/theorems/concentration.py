@@ -149,4 +149,5 @@ def control(size: Size, seed: int) -> Verdict:
     return run(size, seed, 4.0)
 
 
-CHECK = Check(CONCENTRATION, check, control)
+SPECIAL = "a quadratic with separable curvature started at zero off the support, where the bias is 0"
+CHECK = Check(CONCENTRATION, check, control, SPECIAL)

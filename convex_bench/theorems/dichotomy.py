@@ -226,4 +226,4 @@ def control(size: Size, seed: int) -> Verdict:
     )
 
 
-CHECK = Check(DICHOTOMY, check, control)
+CHECK = Check(DICHOTOMY, check, control, "its own instances alone, for now")

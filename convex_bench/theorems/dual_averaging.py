@@ -143,4 +143,4 @@ def control(size: Size, seed: int) -> Verdict:
     return run("l1", INSTANCES["l1"](0.3, seed), RMDA(lr=0.3, damping=1.5), size, seed, size.steps(600))
 
 
-CHECK = Check(DUAL_AVERAGING, check, control)
+CHECK = Check(DUAL_AVERAGING, check, control, "its own instances alone, for now")

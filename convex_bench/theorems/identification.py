@@ -7,13 +7,13 @@ from functools import cache
 import numpy as np
 
 from convex_bench.data import load
-from convex_bench.ground_truth import Solution, solve
+from convex_bench.ground_truth import solve
 from convex_bench.problem import Problem
-from convex_bench.theorems.check import Check, Size
-from convex_bench.theorems.compiled import watch_compiled
+from convex_bench.theorems.case import Case
+from convex_bench.theorems.check import Check, Own, Size
 from convex_bench.theorems.instances import INSTANCES, nonconvex_quadratic
-from convex_bench.theorems.rows import logistic
-from convex_bench.theorems.synthetic import gaussian, watch
+from convex_bench.theorems.rows import Rows, logistic
+from convex_bench.theorems.synthetic import gaussian
 from manifold_id.methods import RDA, RMDA, ProxSGD
 from manifold_id.methods.base import Method
 from manifold_id.regularizers import L0, MCP, GroupLasso, LHalf
@@ -45,76 +45,84 @@ IDENTIFICATION = Theorem(
 
 MARGIN, SIGMA = 0.3, 0.3
 KINDS = {"l1": 1000, "groups": 1000, "nuclear norm": 800, "total variation": 1000, "box": 2000}
+PENALTIES = {"MCP": MCP(1.0, gamma=3.0), "l0": L0(1.0), "l1/2": LHalf(1.0)}
 
 
-def run(
-    kind: str, method: Method, size: Size, seed: int, steps: int, point: str = "z", margin: float = MARGIN
-) -> Verdict:
-    """Run from a start about one away from the solution, where every atom is active.
+def judge(case: Case, *, point: str = "z", margin: float | None = None, control: bool = False) -> Verdict:
+    """Judge the proximal points ("z") or the iterates ("w"), as if the margin was another one if it is given."""
+    noise = case.problem.noise if isinstance(case.problem, Rows) else SIGMA
+    claimed = case.problem.margin if margin is None else margin
+    return identification(case.record(point), claimed, noise, long_enough=control)
 
-    With `margin` = 0 the run is judged as if it had the usual one: a control whose assumption is known to be broken.
-    """
-    problem = INSTANCES[kind](margin, seed)
+
+def without_averaging(case: Case) -> Verdict:
+    """Judge proximal SGD with the method's step size, or 1/L where it has none: its estimate does not converge."""
+    lr = getattr(case.method, "lr", None)
+    if lr is None:
+        assert isinstance(case.problem, Rows)
+        lr = 1 / case.problem.problem.lipschitz()
+    return judge(case.with_method(ProxSGD(lr=lr)), control=True)
+
+
+def additive(kind: str, method: Method, size: Size, seed: int, *, longer: int = 1, margin: float = MARGIN) -> Case:
+    """Return runs with Gaussian noise from a start about one away from the solution, where every atom is active."""
+    problem = INSTANCES[kind](margin, seed) if kind in INSTANCES else nonconvex_quadratic(margin, seed, PENALTIES[kind])
     start = problem.w + np.linspace(0.5, 1.5, problem.w.size).reshape(problem.w.shape)
-    seeds = max(size.seeds // 2, 50)
-    record = watch(problem, method, gaussian(SIGMA), start, steps, seeds=seeds, seed=seed, point=point)
-    return identification(record, problem.margin if margin > 0 else MARGIN, SIGMA)
+    steps = size.steps(longer * KINDS.get(kind, 1000))
+    return Case(problem, method, start, steps, max(size.seeds // 2, 50), seed, gaussian(SIGMA))
 
 
-def planted_rows(group_size: int, size: Size, seed: int) -> Verdict:
-    """Run on one row a step of a planted logistic regression, from zero."""
+def planted_rows(group_size: int, size: Size, seed: int) -> Case:
+    """Return runs on one row a step of a planted logistic regression, from zero."""
     rows = logistic(seed, group_size=group_size)
-    seeds = range(1000 * seed, 1000 * seed + max(size.seeds // 2, 50))
-    record = watch_compiled(rows.problem, RMDA(lr=0.005), rows.codes, seeds, size.steps(8000))
-    return identification(record, rows.margin, rows.noise)
+    return Case(rows, RMDA(lr=0.005), 0 * rows.w, size.steps(8000), max(size.seeds // 2, 50), seed)
 
 
 @cache
-def _census() -> tuple[Problem, Solution]:
-    """Return the group lasso on the census data a9a, and its solution; check and control, of any seed, share them."""
+def _census() -> Rows:
+    """Return the group lasso on the census data a9a with its solution; check and control, of any seed, share them."""
     X, y, groups = load("a9a")
     problem = Problem(X, y, regularizer=GroupLasso(1.0, groups=groups))
     problem = problem.with_lam(0.3 * problem.lambda_max())
-    return problem, solve(problem)
+    w = solve(problem).w
+    return Rows(problem, w, -problem.gradient(w))
 
 
-def census(method: Method, size: Size, seed: int, steps: int = 20000) -> Verdict:
-    """Run on one row a step of the census data a9a, from zero; the seed draws the rows."""
-    problem, solution = _census()
-    seeds = range(1000 * seed, 1000 * seed + max(size.seeds // 2, 50))
-    record = watch_compiled(problem, method, solution.codes, seeds, size.steps(steps))
-    return identification(record, solution.min_margin, float(problem.atom_noise(solution.w).max()))
+def census(method: Method, size: Size, seed: int) -> Case:
+    """Return runs on one row a step of the census data a9a, from zero; the seed draws the rows."""
+    rows = _census()
+    return Case(rows, method, 0 * rows.w, size.steps(20000), max(size.seeds // 2, 50), seed)
 
 
 def check(size: Size, seed: int) -> Verdict:
     """Test five kinds of manifold, l1 once more at twice the length, and data rows."""
-    parts = [(kind, run(kind, RMDA(lr=0.05), size, seed, size.steps(steps))) for kind, steps in KINDS.items()]
-    return all_hold(
-        *parts,
-        ("l1, twice as long", run("l1", RMDA(lr=0.05), size, seed, size.steps(2 * KINDS["l1"]))),
-        ("logistic rows, l1", planted_rows(1, size, seed)),
-        ("logistic rows, groups", planted_rows(3, size, seed)),
-        ("a9a, groups", census(RMDA(lr=0.003), size, seed)),
-    )
+    method = RMDA(lr=0.05)
+    cases = {kind: additive(kind, method, size, seed) for kind in KINDS} | {
+        "l1, twice as long": additive("l1", method, size, seed, longer=2),
+        "logistic rows, l1": planted_rows(1, size, seed),
+        "logistic rows, groups": planted_rows(3, size, seed),
+        "a9a, groups": census(RMDA(lr=0.003), size, seed),
+    }
+    return all_hold(*((name, judge(case)) for name, case in cases.items()))
 
 
 def control(size: Size, seed: int) -> Verdict:
-    """Break one assumption at a time."""
-    steps = size.steps(1000)
-    parts = [
-        ("ProxSGD", run("l1", ProxSGD(lr=0.5, decay=0.5), size, seed, steps)),
-        ("ProxSGD, a9a", census(ProxSGD(lr=0.003), size, seed, 5000)),
-        ("margin 0, RMDA", run("l1", RMDA(lr=0.05), size, seed, steps, margin=0.0)),
-        ("margin 0, RDA", run("l1", RDA(gamma=1.0), size, seed, steps, margin=0.0)),
-        ("c = 0.1, averaged iterate", run("l1", RMDA(lr=0.05, momentum=0.1), size, seed, steps, "w")),
-        ("c = 0.1, rank of the averaged iterate", run("nuclear norm", RMDA(0.05, momentum=0.1), size, seed, 200, "w")),
-        ("beta like alpha", run("l1", RMDA(lr=0.05, damping=1.5), size, seed, steps)),
-    ]
-    for name, penalty in (("MCP", MCP(1.0, gamma=3.0)), ("l0", L0(1.0)), ("l1/2", LHalf(1.0))):
-        problem = nonconvex_quadratic(MARGIN, seed, penalty)
-        record = watch(problem, RMDA(lr=0.3), gaussian(SIGMA), problem.w, steps, seeds=50, seed=seed)
-        parts.append((name, identification(record, MARGIN, SIGMA)))
-    return all_fail(*parts)
+    """Break one assumption at a time, on the steps, seeds and starts of the check."""
+
+    def run(kind: str, method: Method, point: str = "z", margin: float = MARGIN) -> Verdict:
+        return judge(additive(kind, method, size, seed, margin=margin), point=point, margin=MARGIN, control=True)
+
+    momentum = RMDA(lr=0.05, momentum=0.1)
+    return all_fail(
+        ("ProxSGD", run("l1", ProxSGD(lr=0.5, decay=0.5))),
+        ("ProxSGD, a9a", judge(census(ProxSGD(lr=0.003), size, seed), control=True)),
+        ("margin 0, RMDA", run("l1", RMDA(lr=0.05), margin=0.0)),
+        ("margin 0, RDA", run("l1", RDA(gamma=1.0), margin=0.0)),
+        ("c = 0.1, averaged iterate", run("l1", momentum, "w")),
+        ("c = 0.1, rank of the averaged iterate", run("nuclear norm", momentum, "w")),
+        ("beta like alpha", run("l1", RMDA(lr=0.05, damping=1.5))),
+        *((kind, run(kind, RMDA(lr=0.05))) for kind in PENALTIES),
+    )
 
 
-CHECK = Check(IDENTIFICATION, check, control)
+CHECK = Check(IDENTIFICATION, check, control, Own(judge, without_averaging, methods=None, steps=20000))

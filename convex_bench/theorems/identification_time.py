@@ -167,4 +167,4 @@ def control(size: Size, seed: int) -> Verdict:
     )
 
 
-CHECK = Check(IDENTIFICATION_TIME, check, control)
+CHECK = Check(IDENTIFICATION_TIME, check, control, "a family of problems with the same design and margins on a grid")

@@ -179,4 +179,4 @@ def control(size: Size, seed: int) -> Verdict:
     return all_fail(("identification", verdict), ("log-rank", late))
 
 
-CHECK = Check(INEXACT, check, control)
+CHECK = Check(INEXACT, check, control, "RAMDA's subproblem with an inner solver of its own")

@@ -278,4 +278,4 @@ def control(size: Size, seed: int) -> Verdict:
     return all_fail(("before identification", _far(problem, seed)), ("two equal columns", _twins(problem, seed)))
 
 
-CHECK = Check(LOCAL_RATE, check, control)
+CHECK = Check(LOCAL_RATE, check, control, "its own instances alone, for now")

@@ -162,4 +162,4 @@ def control(size: Size, seed: int) -> Verdict:
     )
 
 
-CHECK = Check(PARTIAL_SMOOTHNESS, check, control)
+CHECK = Check(PARTIAL_SMOOTHNESS, check, control, "its own instances alone, for now")

@@ -185,4 +185,4 @@ def control(size: Size, seed: int) -> Verdict:
     return scatter(all_fail(*_parts(size, seed, 8.0, shorter=4)))
 
 
-CHECK = Check(PREDICTION, check, control)
+CHECK = Check(PREDICTION, check, control, "its own instances alone, for now")

@@ -257,4 +257,4 @@ def control(size: Size, seed: int) -> Verdict:
     )
 
 
-CHECK = Check(REGRET, check, control)
+CHECK = Check(REGRET, check, control, "its own instances alone, for now")

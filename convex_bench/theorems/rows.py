@@ -20,7 +20,7 @@ class Rows:
 
     Attributes
     ----------
-    problem : of a scalar loss, with a dense X.
+    problem : any Problem.
     w : the solution w*, certified or planted.
     dual : u = -grad f(w*).
     """
@@ -46,8 +46,29 @@ class Rows:
 
     @property
     def noise(self) -> float:
-        """The largest standard deviation, over the atoms, of one row's gradient at the solution."""
+        """The largest standard deviation, over the coordinates or atoms, of one row's gradient at the solution."""
+        if self.problem.separable is None:
+            return float(np.sqrt(self.problem.gradient_noise(self.w).max()))
         return float(self.problem.atom_noise(self.w).max())
+
+    @property
+    def scalar(self) -> bool:
+        """Whether a `RowOracle` serves many seeds at once: a dense X, one margin a row, no intercept."""
+        problem = self.problem
+        return isinstance(problem.X, np.ndarray) and len(problem.shape) == 1 and not problem.intercept
+
+    def norms(self, v: Array) -> Array:
+        """Return the Euclidean norm of v, (*batch, *shape), on the coordinates of every atom, (*batch, atoms)."""
+        form = self.problem.separable
+        if form is None:
+            raise ValueError(f"regularizer={self.problem.penalty!r} is not separable: its atoms have no coordinates")
+        batch = v.shape[: v.ndim - len(self.problem.shape)]
+        flat = np.abs(v).reshape(*batch, -1)
+        if form.atoms == "entries":
+            return flat
+        squares = np.zeros((len(form.lam), flat.size // flat.shape[-1]))
+        np.add.at(squares, form.labels, flat.reshape(-1, flat.shape[-1]).T ** 2)
+        return np.sqrt(squares.T.reshape(*batch, -1))
 
     def gradient(self, w: Array) -> Array:
         """Return grad f for a batch of points."""

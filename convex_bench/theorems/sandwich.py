@@ -137,4 +137,4 @@ def control(size: Size, seed: int) -> Verdict:
     return all_fail(*((str(m), run(m, size, seed)) for m in (ProxSGD(0.1), ProxSGD(0.5, decay=0.5))))
 
 
-CHECK = Check(SANDWICH, check, control)
+CHECK = Check(SANDWICH, check, control, "its own instances alone, for now")

@@ -207,4 +207,5 @@ def control(size: Size, seed: int) -> Verdict:
     )
 
 
-CHECK = Check(SPARSE_CNN, check, control)
+SPECIAL = "identities of RDA's update, a two-layer ReLU network and retraining with a mask"
+CHECK = Check(SPARSE_CNN, check, control, SPECIAL)

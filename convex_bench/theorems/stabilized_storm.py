@@ -145,4 +145,5 @@ def control(size: Size, seed: int) -> Verdict:
     return all_fail(*((kind, run(kind, size, seed, "w")) for kind in ("l1", "groups")))
 
 
-CHECK = Check(STABILIZED_STORM, check, control)
+SPECIAL = "quadratics with curvature constant on each atom and Gaussian noise, from which its K is computed"
+CHECK = Check(STABILIZED_STORM, check, control, SPECIAL)

@@ -49,6 +49,10 @@ class Quadratic:
         """The structure of the solution."""
         return np.asarray(self.regularizer.structure(self.w))
 
+    def norms(self, v: Array) -> Array:
+        """Return the Euclidean norm of v on every atom, (*batch, atoms); atoms are equal blocks of coordinates."""
+        return np.asarray(np.linalg.norm(v.reshape(*v.shape[:-1], len(self.codes), -1), axis=-1))
+
     @property
     def margin(self) -> float:
         """The smallest nondegeneracy margin of the atoms."""

@@ -95,8 +95,8 @@ class Verdict:
     Attributes
     ----------
     status
-        "holds", "fails", or "inconclusive" (an assumption is not met on the instance, or the interval contains the
-        threshold).
+        "holds"; "fails": the runs contradict the statement; or "inconclusive": an assumption is not met on the
+        instance, the interval contains the threshold, or nothing was tested (no sample, runs too short to tell).
     summary
         One sentence with the figures.
     effect, interval
@@ -107,6 +107,8 @@ class Verdict:
         Independent seeds, and how many single comparisons went in.
     parts
         What each part came to, where there are several; the summary has them all.
+    control
+        The verdict of the control on the same instance, which must fail; None where none was run.
     """
 
     status: Status
@@ -120,6 +122,7 @@ class Verdict:
     evidence: tuple[Evidence, ...] = ()
     figures: dict[str, float] = field(default_factory=dict)  # further numbers, by name
     parts: tuple[Part, ...] = ()
+    control: Verdict | None = None
 
     @property
     def brief(self) -> str:

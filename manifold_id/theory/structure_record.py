@@ -45,10 +45,13 @@ class StructureRecord:
     false_positive, false_negative
         Boolean (T, seeds): at this step some atom is active that is off at the solution; is off that is active there.
         (A code that differs while both are active or both are off, as between two bounds, counts as a false positive.)
+    departures
+        (T, seeds) how many atoms are wrong at a step that were right before it; None: whether the structure is.
     """
 
     false_positive: Array
     false_negative: Array
+    departures: Array | None = None
 
     @property
     def steps(self) -> int:
@@ -64,6 +67,14 @@ class StructureRecord:
     def wrong(self) -> Array:
         """Boolean (T, seeds): the structure is not the solution's."""
         return self.false_positive | self.false_negative
+
+    @property
+    def departed(self) -> Array:
+        """(T, seeds): `departures`, or what the whole structure tells of them."""
+        if self.departures is not None:
+            return self.departures
+        wrong = self.wrong
+        return np.concatenate([np.zeros_like(wrong[:1]), wrong[1:] & ~wrong[:-1]])
 
     @property
     def last_false_positive(self) -> Array:

@@ -129,9 +129,24 @@ def test_no_samples_and_unmet_assumptions_are_inconclusive():
 def test_one_run_that_leaves_late_counts_as_not_identified():
     positive = np.zeros((10, 20), bool)
     positive[7, :3] = True
-    verdict = identification(StructureRecord(positive, np.zeros_like(positive)), margin=0.3, noise=0.1)
-    assert verdict.status == "fails"
-    assert verdict.effect == pytest.approx(17 / 20)
+    record = StructureRecord(positive, np.zeros_like(positive))
+    assert identification(record, margin=0.3, noise=0.1).effect == pytest.approx(17 / 20)
+
+
+def test_runs_that_may_still_identify_are_inconclusive_and_lasting_flicker_fails():
+    t, off = np.arange(1, 4001)[:, None], np.zeros((4000, 40), bool)
+    draws = np.random.default_rng(0).random((4000, 40))
+    cases = {
+        "never there": t > 0 * draws,
+        "rate 1/2": draws < 0.5,
+        "rate 2000/t": draws < 2000 / t - 0.5,
+        "late": t > 3500,
+    }
+    records = {name: StructureRecord(off | flags, off) for name, flags in cases.items()}
+    found = {name: identification(record, margin=0.3, noise=0.1).status for name, record in records.items()}
+    assert found == {name: "fails" if name == "rate 1/2" else "inconclusive" for name in cases}
+    # at a length at which the theorem's own method identifies, all of them are contradictions
+    assert {identification(r, 0.3, 0.1, long_enough=True).status for r in records.values()} == {"fails"}
 
 
 def test_combinations_need_all_parts():

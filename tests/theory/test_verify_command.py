@@ -9,12 +9,11 @@ from click.testing import CliRunner
 from rich.console import Console
 
 from convex_bench.commands.verify import verify
-from convex_bench.theorems import QUICK, load_check, registry
+from convex_bench.theorems import QUICK, load_check, registry, verify_all
 from convex_bench.theorems.check import Check
 from convex_bench.theorems.page import write_page
 from convex_bench.theorems.parallel import Outcome
 from convex_bench.theorems.shown import terminal_table
-from convex_bench.theorems.verify import verify as run
 from manifold_id.theory.base import Assumption, no_violations
 from manifold_id.theory.combine import all_fail, all_hold
 
@@ -45,9 +44,9 @@ def test_a_sound_theorem_is_exit_code_0_and_written_as_json(tmp_path):
 def test_a_failing_theorem_or_a_passing_control_is_exit_code_1(monkeypatch, part):
     good = load_check(NAME)
     wrong = (
-        Check(good.theorem, good.control, good.control)
+        Check(good.theorem, good.control, good.control, good.own)
         if part == "check"
-        else Check(good.theorem, good.check, good.check)
+        else Check(good.theorem, good.check, good.check, good.own)
     )
     module = registry.import_module(f"convex_bench.theorems.{registry.MODULES[NAME]}")
     monkeypatch.setattr(module, "CHECK", wrong)
@@ -58,7 +57,7 @@ def test_a_failing_theorem_or_a_passing_control_is_exit_code_1(monkeypatch, part
 
 def test_an_unknown_name_is_refused_before_anything_runs():
     with pytest.raises(ValueError, match="did you mean 'one-step-certificate'"):
-        run([NAME, "one-step-certificat"], size=QUICK, report=lambda outcome: pytest.fail("something ran"))
+        verify_all([NAME, "one-step-certificat"], size=QUICK, report=lambda outcome: pytest.fail("something ran"))
 
 
 def test_the_list_names_every_theorem():

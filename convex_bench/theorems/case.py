@@ -1,0 +1,134 @@
+"""What a theorem is judged on: a problem with its solution, a method, and the runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, Self
+
+import numpy as np
+
+from convex_bench.engine import iterate
+from convex_bench.ground_truth import Solution, solve
+from convex_bench.problem import Problem
+from convex_bench.theorems.compiled import watch_compiled
+from convex_bench.theorems.rows import Rows
+from convex_bench.theorems.synthetic import Noise, Quadratic, states
+from manifold_id.methods import RDA, RMDA, SDA, NormalMapSGD, ProxSGD
+from manifold_id.methods.base import Method
+from manifold_id.theory.base import Assumption
+from manifold_id.theory.structure_record import StructureRecord, compare
+
+Array = np.ndarray
+BATCHED = (RMDA, RDA, SDA, ProxSGD, NormalMapSGD)  # take many seeds as a leading axis, and ask for one row's gradient
+CERTAIN = 1e-8  # relative margin below which a solver calls the manifold uncertain
+
+
+@dataclass(frozen=True, eq=False)
+class Case:
+    """One instance of a theorem.
+
+    Attributes
+    ----------
+    problem : a `Quadratic`, or the `Rows` of a Problem; both show the solution w and dual = -grad f(w).
+    method, start, steps, seeds, seed : what is run; the seeds are seed 1000, ..., seed 1000 + seeds - 1 on rows.
+    noise : added to the gradients of a Quadratic; None on rows, where one row is drawn a step.
+    solution : the certified solution, where the problem is a user's.
+    """
+
+    problem: Quadratic | Rows
+    method: Method
+    start: Array
+    steps: int
+    seeds: int
+    seed: int
+    noise: Noise | None = None
+    solution: Solution | None = None
+
+    @classmethod
+    def of(cls, problem: Problem, method: Method, steps: int, seeds: int, seed: int) -> Self:
+        """Solve a user's problem; runs start at zero, as in a study."""
+        solution = solve(problem)
+        rows = Rows(problem, solution.w, -problem.gradient(solution.w))
+        return cls(rows, method.for_problem(problem), np.zeros(problem.shape), steps, seeds, seed, None, solution)
+
+    def with_method(self, method: Method) -> Self:
+        """Return the same case, of the same steps, seeds and start, with another method."""
+        return replace(self, method=method)
+
+    @property
+    def off(self) -> Array:
+        """(atoms,) boolean: held at the solution."""
+        return np.asarray(self.problem.codes <= 0)
+
+    @cached_property
+    def margins(self) -> Array:
+        """(atoms,) the nondegeneracy margins."""
+        return np.asarray(self.problem.regularizer.margin(self.problem.w, -self.problem.dual))
+
+    @property
+    def draws(self) -> range:
+        """The seeds of the runs on rows."""
+        return range(1000 * self.seed, 1000 * self.seed + self.seeds)
+
+    def assumptions(self, *, nondegenerate: bool = True, separable: bool = False) -> tuple[Assumption, ...]:
+        """Return what has to hold of a user's instance before anything is run; () for a built-in one."""
+        found = self.solution
+        if found is None:
+            return ()
+        residual = float(found.residual.max(initial=0.0))
+        proved = found.status == "certified" or (found.status == "degenerate" and not nondegenerate)
+        first = Assumption(
+            "relative residual of the solution", residual, proved, f"{found.status} {found.reason}".strip()
+        )
+        margin = Assumption(
+            "smallest relative margin",
+            found.relative_margin,
+            found.relative_margin >= CERTAIN,
+            f"of -grad f(w*) in the subdifferential, at least {CERTAIN:g}: nondegenerate",
+        )
+        form = self.problem.problem.separable if isinstance(self.problem, Rows) else None
+        alone = form is not None and (form.atoms == "entries" or form.l1 == 0)
+        apart = Assumption("atoms with coordinates of their own", float(alone), alone, "psi separable over its atoms")
+        return (first, *[margin] * nondegenerate, *[apart] * separable)
+
+    def states(self) -> Iterator[Any]:
+        """Yield the states after each step; arrays have the seeds as leading axis, numbers are the first seed's."""
+        problem = self.problem
+        if isinstance(problem, Quadratic) or (type(self.method) in BATCHED and problem.scalar):
+            yield from states(
+                problem, self.method, self.noise, self.start, self.steps, seeds=self.seeds, seed=self.seed
+            )
+            return
+        runs = [iterate(problem.problem, self.method, seed, w0=self.start) for seed in self.draws]
+        for _ in range(self.steps):
+            yield _Together([next(run) for run in runs])
+
+    def record(self, point: str = "z") -> StructureRecord:
+        """Return where the structure of the proximal point ("z") or the iterate ("w") is wrong; compiled on rows."""
+        problem = self.problem
+        if isinstance(problem, Rows):
+            return watch_compiled(
+                problem.problem, self.method, problem.codes, self.draws, self.steps, point=point, w0=self.start
+            )
+        positive, negative = np.zeros((2, self.steps, self.seeds), dtype=bool)
+        departures = np.zeros((self.steps, self.seeds), dtype=np.int32)
+        right = problem.regularizer.structure(self.start) == problem.codes
+        for i, state in enumerate(self.states()):
+            codes = problem.regularizer.structure(getattr(state, point))
+            positive[i], negative[i] = compare(codes, problem.codes)
+            before, right = right, codes == problem.codes
+            departures[i] = (before & ~right).sum(axis=1)
+        return StructureRecord(positive, negative, departures)
+
+
+class _Together:
+    """The states of several seeds as one."""
+
+    def __init__(self, states: list[Any]) -> None:
+        self._states = states
+
+    def __getattr__(self, name: str) -> Any:
+        values = [getattr(state, name) for state in self._states]
+        return np.stack(values) if np.ndim(values[0]) else values[0]
