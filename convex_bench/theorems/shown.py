@@ -43,3 +43,19 @@ def lines(outcomes: Sequence[Outcome]) -> Iterator[str]:
 def _parts(verdict: Verdict) -> list[str]:
     parts = [f"{part.status}: {part.name}: {part.summary}" for part in verdict.parts]
     return parts or [f"{verdict.status}: {verdict.summary}"]
+
+
+def in_full(verdict: Verdict) -> Iterator[str]:
+    """Yield a verdict with its interval, criterion, assumptions and control, a line each."""
+    yield f"{verdict.status}: {verdict.summary}"
+    low, high = verdict.interval
+    interval = f" [{low:.6g}, {high:.6g}]" if low == low else ""
+    yield f"  effect {verdict.effect:.6g}{interval}, {verdict.seeds} seeds, {verdict.samples:,} comparisons"
+    yield f"  criterion: {verdict.criterion}"
+    for a in verdict.assumptions:
+        note = f" ({a.note})" if a.note else ""
+        yield f"  assumption {'met' if a.met else 'NOT MET'}: {a.name} = {a.value:.6g}{note}"
+    if verdict.control is None:
+        yield "  control: not run"
+    else:
+        yield f"  control, which must fail: {verdict.control.status}: {verdict.control.summary}"

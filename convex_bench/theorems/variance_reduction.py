@@ -64,7 +64,8 @@ class Conditions:
     def assumptions(self, converges: bool) -> tuple[Assumption, ...]:
         """Return them; convergence is a condition only where the statement is made for all coordinates."""
         bounded = float((self.steps * self.share).max())
-        falling = log_slope(self.steps, self.distance)
+        late = slice(len(self.steps) // 2, None)  # the start is far from the solution
+        falling = log_slope(self.steps[late], self.distance[late])
         return (
             Assumption("largest t s_t / alpha_t", bounded, bounded <= BOUNDED, f"bounded, at most {BOUNDED:g}"),
             Assumption(

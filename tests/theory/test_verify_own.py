@@ -4,9 +4,12 @@ import dataclasses
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
 from convex_bench import Problem, planted
+from convex_bench.commands.verify import verify as command
 from convex_bench.theorems import MODULES, load_check, verify
+from convex_bench.theorems.testing import assert_theorem
 from manifold_id.methods import RDA, RMDA, ProxSAGA, ProxSGD
 from manifold_id.regularizers import L1
 
@@ -89,3 +92,61 @@ def test_built_in_instances_come_through_the_same_door():
 def test_what_does_not_fit_is_one_clear_error(arguments, keywords, message):
     with pytest.raises((ValueError, TypeError), match=message):
         verify(*arguments, **keywords)
+
+
+def test_an_assertion_returns_the_verdict_or_raises_with_all_figures():
+    verdict = assert_theorem("variance-reduction", PROBLEM, RMDA(lr=4.0, decay=0.8), seeds=30, steps=3000)
+    assert verdict.status == "holds" and verdict.control.status == "fails"
+    with pytest.raises(AssertionError) as caught:  # a constant step: the iterates do not converge
+        assert_theorem("variance-reduction", PROBLEM, RMDA(lr=4.0), seeds=10, steps=2000)
+    lines = str(caught.value).splitlines()
+    assert lines[0].startswith("variance-reduction on Problem(") and lines[0].endswith(repr(RMDA(lr=4.0)))
+    assert lines[1].startswith("inconclusive: exponent ")
+    assert any(line.startswith("  assumption NOT MET: exponent of |w_t - w*| = ") for line in lines)
+    assert any(line.startswith("  effect ") and "[" in line for line in lines)
+    assert lines[-1].startswith("  control, which must fail: fails: exponent ")
+
+
+def test_an_assertion_that_nothing_could_break_is_refused():
+    quiet = Problem(np.tile([1.0, 0.2], (20, 1)), np.ones(20), "squared", L1(0.1))  # equal rows: no noise
+    with pytest.raises(AssertionError, match=r"\nholds: .*(?s:.)*which must fail: holds"):
+        assert_theorem("rmda-identification", quiet, RMDA(lr=0.5), seeds=40, steps=400)
+
+
+SPEC = """
+seeds = 30
+steps = 4000
+[problems.known]
+planted = { n = 200, groups = 8, group_size = 2, active = 2, margin = 0.5, seed = 1 }
+[methods.RMDA]
+lr = 0.01
+[methods.ProxSGD]
+lr = 0.1
+"""
+
+
+def test_a_study_file_gives_problems_methods_seeds_and_steps(tmp_path):
+    spec = tmp_path / "mine.toml"
+    spec.write_text(SPEC)
+    result = CliRunner().invoke(command, ["rmda-identification", "--spec", str(spec)])
+    assert result.exit_code == 1, result.output  # proximal SGD
+    held, fails = result.output.split("rmda-identification, known, ProxSGD:\n")
+    assert held.startswith("rmda-identification, known, RMDA:\nholds: 30 of 30 runs") and "4000 steps" in held
+    assert fails.startswith("fails: 0 of 30 runs")
+    result = CliRunner().invoke(command, ["variance-reduction", "--spec", str(spec)])
+    assert result.exit_code == 0 and "ProxSGD: not tested, it is not about ProxSGD" in result.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "needs the NAMEs"),
+        (["last-false-positive"], "leave it out"),
+        (["one-step", "--out", "x"], "without --spec"),
+    ],
+)
+def test_a_study_file_needs_theorems_that_take_it(arguments, message, tmp_path):
+    spec = tmp_path / "mine.toml"
+    spec.write_text(SPEC)
+    result = CliRunner().invoke(command, [*arguments, "--spec", str(spec)])
+    assert result.exit_code == 2 and message in result.output
