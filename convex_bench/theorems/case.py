@@ -105,6 +105,15 @@ class Case:
         for _ in range(self.steps):
             yield _Together([next(run) for run in runs])
 
+    def pull(self, state: Any) -> tuple[float, Array]:
+        """Return (beta / alpha, the centre) of a state of RMDA or RDA."""
+        method = self.method
+        if isinstance(method, RMDA):
+            steps = float(method.stages.at(state.t, method.momentum).k)
+            return steps**method.damping / state.weight, state.anchor
+        assert isinstance(method, RDA)
+        return method.gamma / float(np.sqrt(state.t)), 0 * state.z
+
     def record(self, point: str = "z") -> StructureRecord:
         """Return where the structure of the proximal point ("z") or the iterate ("w") is wrong; compiled on rows."""
         problem = self.problem

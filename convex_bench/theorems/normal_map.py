@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
-from convex_bench.theorems.check import Check, Size
+from convex_bench.theorems.case import Case
+from convex_bench.theorems.check import Check, Own, Size
 from convex_bench.theorems.instances import l1_quadratic
-from convex_bench.theorems.synthetic import gaussian, states, watch
+from convex_bench.theorems.rows import Rows
+from convex_bench.theorems.synthetic import gaussian
 from manifold_id.methods import NormalMapSGD
 from manifold_id.theory.base import Assumption, Evidence, Theorem, Verdict, no_violations
 from manifold_id.theory.combine import all_fail, all_hold
@@ -53,44 +57,65 @@ def radius(distance: Array, held: Array, *, reach: Array, seeds: int, factor: fl
 
 
 MARGIN, SIGMA = 0.3, 0.5
+CONSTANT = NormalMapSGD(0.5, 1.0, 0.0)
 
 
-def identify(method: NormalMapSGD, size: Size, seed: int) -> Verdict:
-    """Judge identification, from a start one away from the solution."""
-    problem = l1_quadratic(MARGIN, seed)
-    noise, steps = gaussian(SIGMA), size.steps(2000)
-    record = watch(problem, method, noise, problem.w + 1.0, steps, seeds=size.seeds, seed=seed)
-    return identification(record, problem.margin, SIGMA)
+def identify(case: Case, *, control: bool = False) -> Verdict:
+    """Judge identification."""
+    noise = case.problem.noise if isinstance(case.problem, Rows) else SIGMA
+    return identification(case.record(), case.problem.margin, noise, long_enough=control)
 
 
-def within(method: NormalMapSGD, size: Size, seed: int, factor: float) -> Verdict:
-    """Judge the radius at every step of runs whose step is large enough to leave it."""
-    problem, p = l1_quadratic(MARGIN, seed), method.prox_step
-    off, target = problem.codes <= 0, problem.w + p * problem.dual
+def within(case: Case, factor: float = 1.0) -> Verdict:
+    """Judge the radius at every step."""
+    problem, off, method = case.problem, case.off, case.method
+    assert isinstance(method, NormalMapSGD)
+    p, target = method.prox_step, problem.w + method.prox_step * problem.dual
     distance, held = [], []
-    for state in states(problem, method, gaussian(SIGMA), problem.w, size.steps(300), seeds=size.seeds, seed=seed):
-        distance.append(np.abs(state.normal - target)[:, off])
-        held.append((state.w == 0)[:, off])
-    reach = p * problem.regularizer.margin(problem.w, -problem.dual)[off]
-    return radius(np.concatenate(distance), np.concatenate(held), reach=reach, seeds=size.seeds, factor=factor)
+    for state in case.states():
+        distance.append(problem.norms(state.normal - target)[:, off])
+        held.append((problem.regularizer.structure(state.w) == problem.codes)[:, off])
+    reach = p * case.margins[off]
+    return radius(np.concatenate(distance), np.concatenate(held), reach=reach, seeds=case.seeds, factor=factor)
+
+
+def judge(case: Case) -> Verdict:
+    """Judge both, of a method whose steps have sum a = inf and sum a^2 < inf."""
+    assert isinstance(case.method, NormalMapSGD)
+    summable = Assumption("exponent of the step", case.method.decay, 0.5 < case.method.decay <= 1, "in (1/2, 1]")
+    found = all_hold(("radius", within(case)), ("identification", identify(case)))
+    status = found.status if summable.met or found.status == "fails" else "inconclusive"
+    return replace(found, status=status, assumptions=(summable, *found.assumptions))
+
+
+def broken(case: Case) -> Verdict:
+    """Double the radius, on the same runs."""
+    return within(case, 2.0)
+
+
+def additive(method: NormalMapSGD, size: Size, seed: int, away: float = 1.0, steps: int = 2000) -> Case:
+    """Return runs with Gaussian noise, from a start `away` from the solution."""
+    problem = l1_quadratic(MARGIN, seed)
+    return Case(problem, method, problem.w + away, size.steps(steps), size.seeds, seed, gaussian(SIGMA))
 
 
 def check(size: Size, seed: int) -> Verdict:
-    """Test the radius, and identification for two exponents and two prox parameters."""
-    return all_hold(
-        ("radius", within(NormalMapSGD(0.5, 1.0, 0.0), size, seed, 1.0)),
-        ("exponent 3/4", identify(NormalMapSGD(1.0, 1.0, 0.75), size, seed)),
-        ("exponent 1", identify(NormalMapSGD(2.0, 1.0, 1.0), size, seed)),
-        ("p = 0.5", identify(NormalMapSGD(0.5, 0.5, 0.75), size, seed)),
-    )
+    """Test the radius with a step large enough to leave it, and identification for two exponents and two p."""
+    methods = {
+        "exponent 3/4": NormalMapSGD(1.0, 1.0, 0.75),
+        "exponent 1": NormalMapSGD(2.0, 1.0, 1.0),
+        "p = 0.5": NormalMapSGD(0.5, 0.5, 0.75),
+    }
+    parts = ((name, identify(additive(method, size, seed))) for name, method in methods.items())
+    return all_hold(("radius", within(additive(CONSTANT, size, seed, 0.0, 300))), *parts)
 
 
 def control(size: Size, seed: int) -> Verdict:
     """Use a large constant step, and twice the radius."""
-    constant = NormalMapSGD(0.5, 1.0, 0.0)
     return all_fail(
-        ("constant step", identify(constant, size, seed)), ("radius doubled", within(constant, size, seed, 2.0))
+        ("constant step", identify(additive(CONSTANT, size, seed), control=True)),
+        ("radius doubled", broken(additive(CONSTANT, size, seed, 0.0, 300))),
     )
 
 
-CHECK = Check(NORMAL_MAP, check, control, "its own instances alone, for now")
+CHECK = Check(NORMAL_MAP, check, control, Own(judge, broken, (NormalMapSGD,), steps=4000, separable=True))

@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 from scipy.stats import chi
 
+from convex_bench.theorems.case import Case
 from convex_bench.theorems.check import Check, Size
 from convex_bench.theorems.instances import INSTANCES
-from convex_bench.theorems.synthetic import Quadratic, gaussian, watch
+from convex_bench.theorems.synthetic import Quadratic, gaussian
 from manifold_id.methods import SPStorm
 from manifold_id.theory.base import Assumption, Curve, Theorem, Verdict, decide
 from manifold_id.theory.combine import all_fail, all_hold
@@ -131,7 +132,7 @@ def run(kind: str, size: Size, seed: int, point: str) -> Verdict:
     """Run from a start one away from the solution and judge y ("z" of the state) or x ("w")."""
     problem, steps = INSTANCES[kind](MARGIN, seed), size.steps(2000)
     start = problem.w + 1.0
-    record = watch(problem, METHOD, gaussian(SIGMA), start, steps, seeds=size.seeds, seed=seed, point=point)
+    record = Case(problem, METHOD, start, steps, size.seeds, seed, gaussian(SIGMA)).record(point)
     return coverage(record, promised(problem, start, steps), problem.margin)
 
 

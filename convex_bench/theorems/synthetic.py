@@ -11,7 +11,6 @@ import numpy as np
 from convex_bench.theorems.rows import RowOracle
 from manifold_id.methods.base import Method
 from manifold_id.regularizers.base import Regularizer
-from manifold_id.theory.structure_record import StructureRecord, compare
 
 Array = np.ndarray
 Noise = Callable[[np.random.Generator, tuple[int, ...]], Array]
@@ -113,23 +112,3 @@ def states(
         oracle.draw()
         state = method.update(oracle, state, problem.regularizer)
         yield state
-
-
-def watch(
-    problem: Any,
-    method: Method,
-    noise: Noise | None,
-    w0: Array,
-    steps: int,
-    *,
-    seeds: int,
-    seed: int,
-    point: str = "z",
-) -> StructureRecord:
-    """Run and compare the structure of the proximal point ("z") or the iterate ("w") with the solution's."""
-    positive, negative = np.zeros((2, steps, seeds), dtype=bool)
-    reference = problem.codes
-    for i, state in enumerate(states(problem, method, noise, w0, steps, seeds=seeds, seed=seed)):
-        codes = problem.regularizer.structure(getattr(state, point))
-        positive[i], negative[i] = compare(codes, reference)
-    return StructureRecord(positive, negative)
