@@ -8,6 +8,7 @@ from scipy import sparse
 
 from convex_bench import Problem
 from convex_bench.engine import run, runner
+from convex_bench.engine.lazy import loops
 from convex_bench.engine.lazy.choice import applies, pays
 from manifold_id.methods import RDA, RMDA, SDA, ProxSAGA, ProxSGD, Stages
 from manifold_id.regularizers import L1, MCP, ElasticNet, GroupLasso, NonnegativeL1, SparseGroupLasso
