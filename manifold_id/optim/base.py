@@ -22,7 +22,7 @@ from manifold_id.optim.saved import (
     written,
 )
 from manifold_id.optim.shown import Shown
-from manifold_id.optim.step import Slot, Step, proximal_each
+from manifold_id.optim.step import Slot, Step, keep_gaps, proximal_each
 from manifold_id.regularizers.base import Regularizer
 
 _FLUSH_EVERY = 32
@@ -226,6 +226,7 @@ class ProximalOptimizer(Shown):
             self._accumulate(w, g, state, step.numbers)
         ys, ds = zip(*[self._center(w, state, step.numbers) for w, _, state in slots], strict=True)
         zs = proximal_each(group["regularizer"], ys, step.prox, ds, group.get("joint"))
+        keep_gaps(group["regularizer"], ys, ds, zs, step.prox, [state for _, _, state in slots])
         for (w, _, state), z in zip(slots, zs, strict=True):
             self._keep(state, z)
             if step.blend == 1:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from manifold_id.optim.layout import is_dense, layout
-from manifold_id.optim.step import Slot, Step, proximal, proximal_each
+from manifold_id.optim.step import Slot, Step, keep_gaps, proximal, proximal_each
 from manifold_id.regularizers import GroupLasso
 from manifold_id.regularizers.base import Regularizer
 from manifold_id.regularizers.groupings import Entries
@@ -51,6 +51,7 @@ def run(optimizer: ProximalOptimizer, group: dict[str, Any], step: Step, slots: 
     zs, active = _points_and_activity(
         group["regularizer"], list(ys), step.prox, None if ds is None else list(ds), group.get("joint")
     )
+    keep_gaps(group["regularizer"], ys, ds, zs, step.prox, states)
     for i, mask in active.items():
         optimizer._active[id(states[i])] = [mask]
     for state, z in zip(states, zs, strict=True):
@@ -119,8 +120,11 @@ def _calls(regularizer: Regularizer, ys: list[Tensor], left: list[int]) -> list[
 
 
 def _is_entrywise(regularizer: Regularizer) -> bool:
+    kind: Any = type(regularizer)  # one that has a prox of its own may couple entries
     return (
         isinstance(regularizer, Product)
+        and kind.prox is Product.prox
+        and kind.prox_metric is Product.prox_metric
         and regularizer.weights in (None, "sqrt_size")
         and isinstance(regularizer.grouping, Entries)
     )

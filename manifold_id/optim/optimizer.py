@@ -127,7 +127,8 @@ class MethodOptimizer(ProximalOptimizer):
             return
         try:
             points = [p.detach().float() if p.dtype.itemsize < 4 else p.detach().clone() for p in tried]
-            slots = [Slot(w, torch.zeros_like(w), {"step": 1}) for w in points]
+            slopes = [torch.linspace(0.5, 1, w.numel(), dtype=w.dtype, device=w.device).view(w.shape) for w in points]
+            slots = [Slot(w, g, {"step": 1}) for w, g in zip(points, slopes, strict=True)]
             for part in self._parts(group, slots):
                 self._take(group, part)
         except Exception:

@@ -27,7 +27,8 @@ class RAMDA(DualAveraging):
         W^k = (1 - c) W^{k-1} + c z_k.
 
     The subproblem is solved exactly: for the group lasso through one scalar equation a group, in a few Newton steps
-    over all groups at once. Regularizers without an exact prox in a diagonal metric (the nuclear norm) are refused.
+    over all groups at once; for the nuclear norm by an inner loop to a duality gap at the level of rounding, which the
+    state keeps as `gap`. Regularizers without a prox in a diagonal metric (group MCP) are refused.
     State for each parameter: anchor, V, U, k, alpha. See the base class for what all share.
 
     Parameters

@@ -49,3 +49,20 @@ def proximal_each(
         return [proximal(regularizer, y, step, d) for y, d in zip(ys, ds, strict=True)]
     metric = [d for d in ds if d is not None]
     return split(proximal(regularizer, join(ys, joint), step, join(metric, joint) if metric else None), ys, joint)
+
+
+def keep_gaps(
+    regularizer: Regularizer | None,
+    ys: Sequence[Tensor],
+    ds: Sequence[Tensor | None] | None,
+    zs: Sequence[Tensor],
+    step: float,
+    states: Sequence[dict[str, Any]],
+) -> None:
+    """Note in the states the duality gap of a prox in a metric that is solved by an inner loop (the nuclear norm)."""
+    gap_of = getattr(regularizer, "metric_gap", None)
+    if ds is None or step == 0 or gap_of is None:
+        return
+    for y, d, z, state in zip(ys, ds, zs, states, strict=True):
+        if d is not None:
+            state["gap"] = float(gap_of(z, y, step, d).max())

@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from manifold_id.regularizers.base import Array
 from manifold_id.regularizers.groupings import Grouping
+from manifold_id.regularizers.nuclear_metric import metric_gap, nuclear_prox_metric
 from manifold_id.regularizers.penalties import Absolute, Elastic, Nonnegative, Penalty
 from manifold_id.regularizers.product import Product
 from manifold_id.regularizers.singular_values import SingularValues
@@ -127,3 +129,22 @@ class NuclearNorm(Product):
     def grouping(self) -> Grouping:
         """The singular values."""
         return SingularValues()
+
+    def prox_metric(self, w: Array, step: Array, d: Array) -> Array:
+        """Return argmin_X psi(X) + sum_ij d_ij (X_ij - W_ij)^2 / (2 step) for d > 0 of w's shape, to rounding.
+
+        By an inner loop to a duality gap (`nuclear_metric`); `metric_gap` says how large it is left. Raises ValueError
+        if d has not w's shape.
+        """
+        if tuple(d.shape) != tuple(w.shape):
+            raise ValueError(f"d has shape {tuple(d.shape)}, but needs the shape of w, {tuple(w.shape)}")
+        self.grouping.event(w)
+        return nuclear_prox_metric(w, self.lam * self._matrix_step(step, w), d)
+
+    def metric_gap(self, x: Array, w: Array, step: Array, d: Array) -> Array:
+        """Return the duality gap, (*batch,), of x as the prox at w in the metric d: |x - prox|_d^2 <= 2 gap."""
+        return metric_gap(x, w, self.lam * self._matrix_step(step, w), d)
+
+    def _matrix_step(self, step: Any, w: Array) -> Any:
+        found = self._step(step, w)
+        return found[..., 0] if getattr(found, "ndim", 0) else found

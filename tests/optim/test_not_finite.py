@@ -62,7 +62,6 @@ EVERY = [
     NonnegativeL1(0.1),
     TotalVariation(0.1),
 ]
-NO_METRIC = ("RAMDA", "ProxAdamW", "ProxAdamW amsgrad", "ProxSSI", "YangProxSGD")  # NuclearNorm has no such prox
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
@@ -71,8 +70,6 @@ NO_METRIC = ("RAMDA", "ProxAdamW", "ProxAdamW amsgrad", "ProxSSI", "YangProxSGD"
 def test_every_regularizer_keeps_a_gradient_that_is_not_finite(name, regularizer, value):
     if name == "SDA" and regularizer is not None:
         pytest.skip("SDA has no regularizer")
-    if isinstance(regularizer, NuclearNorm) and name in NO_METRIC:
-        pytest.skip("NuclearNorm has no prox in a metric")
     if isinstance(regularizer, NonnegativeL1) and value == float("inf"):
         pytest.skip("the projection of -inf is the bound 0")
     cls, options = OPTIMIZERS[name]

@@ -10,7 +10,7 @@ from torch import nn
 from manifold_id import methods
 from manifold_id.methods import Method, State
 from manifold_id.optim import FAST, group_parameters, optimizer_of, plain_optimizer_of
-from manifold_id.regularizers import L1, GroupLasso, NuclearNorm
+from manifold_id.regularizers import L1, MCP, GroupLasso
 from manifold_id.tracking import ManifoldTracker
 
 OPTIONS = {
@@ -133,7 +133,7 @@ def test_groups_schedulers_half_precision_and_joint_groups():
         (lambda p: optimizer_of(Averaged)([p], kep=0.5), TypeError, "Averaged has no 'kep': it takes lr, keep"),
         (lambda p: optimizer_of(Averaged)([{"params": [p], "keeep": 1}]), ValueError, "did you mean 'keep'"),
         (lambda p: plain_optimizer_of(methods.ProxSAGA)([p], lr=0.1), NotImplementedError, "ProxSAGA asks for"),
-        (lambda p: plain_optimizer_of(methods.RAMDA)([p], regularizer=NuclearNorm(0.1)), NotImplementedError, "metric"),
+        (lambda p: plain_optimizer_of(methods.RAMDA)([p], regularizer=MCP(0.1, axis=1)), NotImplementedError, "metric"),
     ],
 )
 def test_what_cannot_be_an_optimizer_says_so_before_the_first_step(act, error, message):

@@ -10,7 +10,7 @@ from optim import reference_rules as rules
 from torch import nn
 
 from manifold_id import optim
-from manifold_id.regularizers import L1, GroupLasso, NuclearNorm
+from manifold_id.regularizers import L1, MCP, GroupLasso, NuclearNorm
 
 DUAL = {"RMDA": (optim.RMDA, 0.1), "RAMDA": (optim.RAMDA, 0.01)}
 METRIC = {"RAMDA": optim.RAMDA, "ProxAdamW": optim.ProxAdamW, "ProxSSI": optim.ProxSSI}
@@ -105,7 +105,7 @@ def test_nuclear_norm_of_a_convolution():
     with pytest.raises(
         NotImplementedError, match=r"RAMDA needs the prox in a diagonal metric.*RMDA and ProxSGD do without"
     ):
-        optim.RAMDA([parameter(4, 3)], regularizer=NuclearNorm(0.5))
+        optim.RAMDA([parameter(4, 3)], regularizer=MCP(0.5, axis=1))
     with pytest.raises(ValueError, match="does not fit parameter 0"):
         optim.RMDA([parameter(4)], regularizer=NuclearNorm(0.5))
 
