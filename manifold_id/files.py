@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 import shutil
@@ -35,7 +36,10 @@ def write_atomic(path: str | os.PathLike[str], write: Callable[[Path], Any], *, 
             raise
         raise OSError(error.errno, error.strerror or str(error), str(target)) from error
     finally:
-        part.unlink(missing_ok=True)
+        with contextlib.suppress(
+            OSError
+        ):  # where nothing can be written, nothing can be removed: the first error tells
+            part.unlink(missing_ok=True)
     return target
 
 

@@ -1,6 +1,7 @@
 """A file that cannot be written is named, whichever library failed to write it, and nothing is left of it."""
 
 import errno
+from pathlib import Path
 
 import pytest
 
@@ -19,6 +20,16 @@ def test_a_full_disk_names_the_file(tmp_path, error):
         write_atomic(tmp_path / "x.npz", write)
     assert caught.value.filename == str(tmp_path / "x.npz") and caught.value.errno == error.errno
     assert (caught.value.strerror or "") in str(error) and not list(tmp_path.iterdir())
+
+
+def test_a_disk_that_cannot_be_written_names_the_file(tmp_path, monkeypatch):
+    def refuse(path, *_, **__):
+        raise OSError(errno.EROFS, "Read-only file system", str(path))
+
+    monkeypatch.setattr(Path, "unlink", refuse)  # there nothing can be removed either
+    with pytest.raises(OSError, match="Read-only") as caught:
+        write_atomic(tmp_path / "x.npz", refuse)
+    assert caught.value.filename == str(tmp_path / "x.npz")
 
 
 def test_a_folder_that_is_not_there_names_the_file(tmp_path):
