@@ -36,9 +36,7 @@ def write_atomic(path: str | os.PathLike[str], write: Callable[[Path], Any], *, 
             raise
         raise OSError(error.errno, error.strerror or str(error), str(target)) from error
     finally:
-        with contextlib.suppress(
-            OSError
-        ):  # where nothing can be written, nothing can be removed: the first error tells
+        with contextlib.suppress(OSError):  # of a disk that cannot be written: the first error tells
             part.unlink(missing_ok=True)
     return target
 
