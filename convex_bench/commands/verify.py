@@ -72,16 +72,16 @@ def _on_study(names: tuple[str, ...], spec: str, seed: int, out: str | None) -> 
             raise click.UsageError(f"{check.theorem.name} is about {check.own}: leave it out of --spec")
     study, tested, failed = Spec(spec).study(), 0, False
     many = len(study.seed_list)
-    for check, (label, problem), (kind, method) in itertools.product(
-        checks, study.problems.items(), study.methods.items()
-    ):
-        title = f"{check.theorem.name}, {label}, {kind}"
-        if not check.own.accepts(method):  # type: ignore[union-attr]
-            click.echo(f"{title}: not tested, it is not about {type(method).__name__}")
-            continue
-        verdict = judge(check.theorem.name, problem, method, seeds=many, steps=study.steps, seed=seed)
-        tested, failed = tested + 1, failed or verdict.status == "fails"
-        click.echo("\n".join((f"{title}:", *in_full(verdict))))
+    for check, (label, problem) in itertools.product(checks, study.problems.items()):
+        alone = check.own.methods == ()  # type: ignore[union-attr]
+        for kind, method in [("no method", None)] if alone else study.methods.items():
+            title = f"{check.theorem.name}, {label}, {kind}"
+            if method is not None and not check.own.accepts(method):  # type: ignore[union-attr]
+                click.echo(f"{title}: not tested, it is not about {type(method).__name__}")
+                continue
+            verdict = judge(check.theorem.name, problem, method, seeds=many, steps=study.steps, seed=seed)
+            tested, failed = tested + 1, failed or verdict.status == "fails"
+            click.echo("\n".join((f"{title}:", *in_full(verdict))))
     if not tested:
         raise click.UsageError(f"{spec}: none of its methods is one that {', '.join(names)} are about")
     return int(failed)

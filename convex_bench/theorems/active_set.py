@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
-from convex_bench.theorems.check import Check, Size
+from convex_bench.theorems.case import Case
+from convex_bench.theorems.check import Check, Own, Size
+from convex_bench.theorems.rows import Rows
+from manifold_id.methods import ProxGradient
 from manifold_id.regularizers import L1
-from manifold_id.theory.base import Assumption, Curve, Evidence, Theorem, Verdict, decide
+from manifold_id.theory.base import Assumption, Curve, Evidence, Theorem, Verdict, decide, unmet
 from manifold_id.theory.structure_record import LastErrors
 
 Array = np.ndarray
@@ -27,7 +32,9 @@ ACTIVE_SET = Theorem(
 )
 
 
-def active_set(last: LastErrors, bound: Array, slopes: Array, kappa: Array, r_squared: Array) -> Verdict:
+def active_set(
+    last: LastErrors, bound: Array, slopes: Array, kappa: Array, r_squared: Array, *, least: int = 200
+) -> Verdict:
     """Return the verdict.
 
     Parameters
@@ -40,12 +47,14 @@ def active_set(last: LastErrors, bound: Array, slopes: Array, kappa: Array, r_sq
     slopes, kappa, r_squared
         Fits of the observed step against log(1/delta), one for each design: slope, condition number, R^2;
         empty to leave that part out.
+    least
+        The least number of instances.
     """
     observed = last.false_positive
     late = int((observed > np.maximum(bound, 0)).sum())
     affine = bool((slopes <= kappa).all() and (r_squared > 0.9).all())
     positive = bound > 0
-    ratio = observed[positive] / bound[positive]
+    ratio = np.maximum(observed[positive], 0) / bound[positive]
     order = np.argsort(bound)
     figure = Evidence(
         "Last false positive of proximal gradient",
@@ -58,8 +67,8 @@ def active_set(last: LastErrors, bound: Array, slopes: Array, kappa: Array, r_sq
     )
     return decide(
         late == 0 and affine,
-        (Assumption("instances", len(observed), len(observed) >= 200),),
-        f"{late} violations in {len(observed)} instances, observed / bound at most {ratio.max():.2f}"
+        (Assumption("instances", len(observed), len(observed) >= least),),
+        f"{late} violations in {len(observed)} instances, observed / bound at most {ratio.max(initial=0):.2f}"
         + (
             f"; slope in log(1/delta) at most {np.max(slopes / kappa):.2f} kappa, R^2 >= {r_squared.min():.3f}"
             if len(slopes)
@@ -70,7 +79,7 @@ def active_set(last: LastErrors, bound: Array, slopes: Array, kappa: Array, r_sq
         seeds=len(observed),
         samples=len(observed),
         evidence=(figure,),
-        figures={"largest observed / bound": float(ratio.max()), **last.figures()},
+        figures={"largest observed / bound": float(ratio.max(initial=0)), **last.figures()},
     )
 
 
@@ -144,4 +153,36 @@ def control(size: Size, seed: int) -> Verdict:
     return run(size, seed, 20.0, 0)
 
 
-CHECK = Check(ACTIVE_SET, check, control, "its own instances alone, for now")
+def judge(case: Case, overstated: float = 1.0) -> Verdict:
+    """Judge random starts, from delta/(2 L) to 10^4 times that far from the solution, for `overstated` times delta."""
+    problem, method, off = case.problem, case.method, case.off
+    assert isinstance(problem, Rows) and isinstance(method, ProxGradient) and method.lr is not None
+    L, mu = problem.problem.lipschitz(), problem.strong_convexity
+    convex = Assumption("strong convexity of f", mu, mu > 1e-10 * L, "smallest eigenvalue of X^T X / n, squared loss")
+    step = Assumption("step times L", method.lr * L, abs(method.lr * L - 1) <= 1e-9, "the bound is that of step 1/L")
+    if not (convex.met and step.met):
+        return unmet(convex, step)
+    rng = np.random.default_rng(case.seed)
+    direction = rng.standard_normal((case.seeds, *problem.w.shape))
+    direction /= np.linalg.norm(direction.reshape(case.seeds, -1), axis=1).reshape(-1, *[1] * problem.w.ndim)
+    delta, kappa = float(case.margins[off].min()), L / mu
+    radius = 10 ** rng.uniform(0, 4, case.seeds) * delta / (2 * L)
+    x = problem.w + radius.reshape(-1, *[1] * problem.w.ndim) * direction
+    bound = kappa * np.log(2 * L * radius / (overstated * delta))
+    last = LastErrors(*np.full((2, case.seeds), -1))
+    for k in range(min(int(bound.max()) + 10, case.steps) + 1):
+        active = problem.regularizer.structure(x) > 0
+        last.false_positive[active[:, off].any(axis=1)] = k
+        last.false_negative[~active[:, ~off].all(axis=1)] = k
+        x = problem.regularizer.prox(x - problem.gradient(x) / L, 1 / L)
+    none = np.zeros(0)
+    found = active_set(last, bound, none, none, none, least=1)
+    return replace(found, assumptions=(convex, step, *found.assumptions))
+
+
+def twentyfold(case: Case) -> Verdict:
+    """Judge the same starts by twenty times the margin."""
+    return judge(case, 20.0)
+
+
+CHECK = Check(ACTIVE_SET, check, control, Own(judge, twentyfold, (ProxGradient,), steps=20000, separable=True))

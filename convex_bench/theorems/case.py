@@ -32,13 +32,14 @@ class Case:
     Attributes
     ----------
     problem : a `Quadratic`, or the `Rows` of a Problem; both show the solution w and dual = -grad f(w).
-    method, start, steps, seeds, seed : what is run; the seeds are seed 1000, ..., seed 1000 + seeds - 1 on rows.
+    method, start, steps, seeds, seed : what is run; the method is None for a theorem about a problem alone. The seeds
+        are seed 1000, ..., seed 1000 + seeds - 1 on rows.
     noise : added to the gradients of a Quadratic; None on rows, where one row is drawn a step.
     solution : the certified solution, where the problem is a user's.
     """
 
     problem: Quadratic | Rows
-    method: Method
+    method: Any
     start: Array
     steps: int
     seeds: int
@@ -47,11 +48,12 @@ class Case:
     solution: Solution | None = None
 
     @classmethod
-    def of(cls, problem: Problem, method: Method, steps: int, seeds: int, seed: int) -> Self:
+    def of(cls, problem: Problem, method: Method | None, steps: int, seeds: int, seed: int) -> Self:
         """Solve a user's problem; runs start at zero, as in a study."""
         solution = solve(problem)
         rows = Rows(problem, solution.w, -problem.gradient(solution.w))
-        return cls(rows, method.for_problem(problem), np.zeros(problem.shape), steps, seeds, seed, None, solution)
+        known = method if method is None else method.for_problem(problem)
+        return cls(rows, known, np.zeros(problem.shape), steps, seeds, seed, None, solution)
 
     def with_method(self, method: Method) -> Self:
         """Return the same case, of the same steps, seeds and start, with another method."""
@@ -72,7 +74,7 @@ class Case:
         """The seeds of the runs on rows."""
         return range(1000 * self.seed, 1000 * self.seed + self.seeds)
 
-    def assumptions(self, *, nondegenerate: bool = True, separable: bool = False) -> tuple[Assumption, ...]:
+    def assumptions(self, nondegenerate: bool, separable: bool, entries: bool) -> tuple[Assumption, ...]:
         """Return what has to hold of a user's instance before anything is run; () for a built-in one."""
         found = self.solution
         if found is None:
@@ -91,7 +93,9 @@ class Case:
         form = self.problem.problem.separable if isinstance(self.problem, Rows) else None
         alone = form is not None and (form.atoms == "entries" or form.l1 == 0)
         apart = Assumption("atoms with coordinates of their own", float(alone), alone, "psi separable over its atoms")
-        return (first, *[margin] * nondegenerate, *[apart] * separable)
+        plain = alone and form is not None and form.penalty == "abs" and form.atoms == "entries"
+        l1 = Assumption("psi is l1 on coordinates", float(plain), plain, f"psi is {self.problem.regularizer!r}")
+        return (first, *[margin] * nondegenerate, *[apart] * separable, *[l1] * entries)
 
     def states(self) -> Iterator[Any]:
         """Yield the states after each step; arrays have the seeds as leading axis, numbers are the first seed's."""

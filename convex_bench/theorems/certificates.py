@@ -7,8 +7,10 @@ import numpy as np
 from convex_bench.ground_truth import gap_safe_off, solve
 from convex_bench.problem import Problem
 from convex_bench.problem.planting import planted
-from convex_bench.theorems.check import Check, Size
-from manifold_id.theory.base import Assumption, Curve, Evidence, Theorem, Verdict, decide
+from convex_bench.theorems.case import Case
+from convex_bench.theorems.check import Check, Own, Size
+from convex_bench.theorems.rows import Rows
+from manifold_id.theory.base import Assumption, Curve, Evidence, Theorem, Verdict, decide, unmet
 from manifold_id.theory.combine import all_fail, all_hold
 
 Array = np.ndarray
@@ -133,4 +135,19 @@ def control(size: Size, seed: int) -> Verdict:
     )
 
 
-CHECK = Check(CERTIFICATES, check, control, "its own instances alone, for now")
+def judge(case: Case, perturbation: float = 0.0) -> Verdict:
+    """Judge a problem of one's own; no method is run."""
+    rows = case.problem
+    assert isinstance(rows, Rows)
+    mu, L = rows.strong_convexity, rows.problem.lipschitz()
+    convex = Assumption("strong convexity of f", mu, mu > 1e-10 * L, "smallest eigenvalue of X^T X / n, squared loss")
+    noise = np.random.default_rng(case.seed).standard_normal(rows.w.shape)
+    return run(rows.problem, rows.w + perturbation * noise) if convex.met else unmet(convex)
+
+
+def perturbed(case: Case) -> Verdict:
+    """Compare with the solution perturbed by 1e-3."""
+    return judge(case, 1e-3)
+
+
+CHECK = Check(CERTIFICATES, check, control, Own(judge, perturbed, methods=(), separable=True))

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from convex_bench.theorems.case import Case
 from manifold_id.methods.base import Method
-from manifold_id.theory.base import Theorem, Verdict
+from manifold_id.theory.base import Theorem, Verdict, unmet
 
 
 @dataclass(frozen=True)
@@ -38,11 +38,11 @@ class Own:
     control
         The same with one hypothesis broken, on the same steps, seeds and start; it should fail.
     methods
-        The methods that the statement is about; None for any.
+        The methods that the statement is about; None for any, () where it is about a problem alone.
     steps
         The length of the runs unless the user gives one.
-    nondegenerate, separable
-        What the statement assumes of the solution and of psi.
+    nondegenerate, separable, entries
+        What the statement assumes: of the solution; psi a sum over coordinates or groups; psi l1 on coordinates.
     """
 
     judge: Callable[[Case], Verdict]
@@ -51,6 +51,7 @@ class Own:
     steps: int = 2000
     nondegenerate: bool = True
     separable: bool = False
+    entries: bool = False
 
     def accepts(self, method: Method) -> bool:
         """Whether the statement is about this method."""
@@ -58,11 +59,9 @@ class Own:
 
     def verdict(self, case: Case) -> Verdict:
         """Return the verdict with that of the control; nothing is run where an assumption is not met."""
-        assumed = case.assumptions(nondegenerate=self.nondegenerate, separable=self.separable)
-        unmet = [a for a in assumed if not a.met]
-        if unmet:
-            summary = "not tested: " + "; ".join(f"{a.name} {a.value:.3g} ({a.note})" for a in unmet)
-            return Verdict("inconclusive", summary, "assumptions met", float("nan"), assumptions=assumed)
+        assumed = case.assumptions(self.nondegenerate, self.separable, self.entries)
+        if not all(a.met for a in assumed):
+            return unmet(*assumed)
         found = self.judge(case)
         return replace(found, assumptions=(*assumed, *found.assumptions), control=self.control(case))
 

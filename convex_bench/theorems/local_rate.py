@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from convex_bench.engine import run as run_engine
 from convex_bench.ground_truth import solve
 from convex_bench.problem import Problem
 from convex_bench.problem.planting import planted
-from convex_bench.theorems.check import Check, Size
+from convex_bench.theorems.case import Case
+from convex_bench.theorems.check import Check, Own, Size
+from convex_bench.theorems.rows import Rows
 from manifold_id.methods import FISTA, ProxGradient, ProxSAGA, ProxSVRG
 from manifold_id.methods.base import Method
 from manifold_id.regularizers import L1
-from manifold_id.theory.base import Assumption, Curve, Evidence, Theorem, Verdict, decide
+from manifold_id.theory.base import Assumption, Curve, Evidence, Theorem, Verdict, decide, unmet
 from manifold_id.theory.combine import all_fail, all_hold
 from manifold_id.theory.structure_record import LastErrors, last_true
 
@@ -146,20 +150,19 @@ def oscillation(component: Array, rho: float, finished: tuple[int, int]) -> Verd
 FLOOR = 1e-12
 
 
-class _Gram:
-    """The exact gradient H w + c of a squared loss, for a batch of points."""
+class _Exact:
+    """The exact gradient for a batch of points: H w + c of a squared loss on few columns."""
 
     def __init__(self, problem: Problem) -> None:
-        self.hessian = problem.X.T @ problem.X / problem.n
-        self._linear = problem.gradient(np.zeros(problem.shape))
-
-    def full(self, w: Array) -> Array:
-        return w @ self.hessian + self._linear
+        self.full = problem.gradient
+        if problem.loss.name == "squared" and problem.shape[0] <= 1000:
+            hessian, linear = problem.hessian(np.zeros(problem.shape)), problem.gradient(np.zeros(problem.shape))
+            self.full = lambda w: w @ hessian + linear
 
 
 def _trajectory(problem: Problem, method: ProxGradient, steps: int, starts: Array) -> Array:
     """Return the points of every start, (steps, starts, p)."""
-    state, points, oracle = method.init(starts), [], _Gram(problem)
+    state, points, oracle = method.init(starts), [], _Exact(problem)
     for _ in range(steps):
         points.append(state.w)
         state = method.update(oracle, state, problem.regularizer)  # type: ignore[arg-type]
@@ -178,23 +181,30 @@ def _instance(seed: int) -> Problem:
     ).problem
 
 
-def _slowest(problem: Problem) -> tuple[float, Array]:
-    """Return rho of forward-backward with step 1/L at the solution, and its eigenvector, (p,), zero off the support."""
+def _slowest(problem: Problem, lr: float | None = None) -> tuple[float, Array]:
+    """Return rho of forward-backward with step lr, 1/L by default, at the solution, and its eigenvector, zero off the
+    support."""
     star, vector = solve(problem).w, np.zeros(problem.shape)
     active = np.flatnonzero(star)
     eigen, vectors = np.linalg.eigh(problem.hessian(star, active))
-    vector[active] = vectors[:, 0]
-    return float(1 - eigen[0] / problem.lipschitz()), vector
+    factors = np.abs(1 - eigen * (1 / problem.lipschitz() if lr is None else lr))
+    slowest = int(factors.argmax())
+    vector[active] = vectors[:, slowest]
+    return float(factors[slowest]), vector
 
 
-def _plain(problem: Problem, starts: Array, steps: int = 1500) -> tuple[Array, LastErrors, tuple[int, int]]:
+def _plain(
+    problem: Problem, starts: Array, steps: int = 1500, lr: float | None = None
+) -> tuple[Array, LastErrors, tuple[int, int]]:
     """Return (distance, last points with wrong structure, window of the fit) of forward-backward.
 
     Of the starts the slowest one is returned, as the rate is an upper limit.
     """
-    method = ProxGradient(1 / problem.lipschitz())
+    method = ProxGradient(1 / problem.lipschitz() if lr is None else lr)
     points = _trajectory(problem, method, steps, starts)
-    ends = _trajectory(problem, method, 2 * steps, points[-1])[-1]
+    ends = points[-1]
+    for _ in range(2):
+        ends = _trajectory(problem, method, steps, ends)[-1]
     distances = np.linalg.norm(points - ends, axis=2)
     slowest = int((distances > FLOOR).sum(axis=0).argmax())
     stop = int((distances[:, slowest] > FLOOR).sum())
@@ -203,8 +213,8 @@ def _plain(problem: Problem, starts: Array, steps: int = 1500) -> tuple[Array, L
     return distances[:, slowest], last, last_half(_settled(points[:, slowest], ends[slowest]), stop)
 
 
-def _random_starts(problem: Problem, seed: int) -> Array:
-    return np.random.default_rng(seed).standard_normal((10, *problem.shape))
+def _random_starts(problem: Problem, seed: int, count: int = 10) -> Array:
+    return np.random.default_rng(seed).standard_normal((count, *problem.shape))
 
 
 def _forward_backward(problem: Problem, seed: int) -> Verdict:
@@ -214,14 +224,15 @@ def _forward_backward(problem: Problem, seed: int) -> Verdict:
     return local_rate(distance, window, rho, last)
 
 
-def _twins(problem: Problem, seed: int) -> Verdict:
+def _twins(problem: Problem, seed: int, steps: int = 1500, count: int = 10) -> Verdict:
     """Judge a problem whose first active column occurs twice, both copies started alike: they stay equal."""
     active = int(np.flatnonzero(solve(problem).w)[0])
-    X = np.hstack([problem.X, problem.X[:, [active]]])
-    twice = Problem(X, problem.y, "squared", L1(problem.penalty.lam))  # type: ignore[attr-defined]
-    starts = _random_starts(twice, seed)
+    X = problem.X if isinstance(problem.X, np.ndarray) else problem.X.toarray()
+    X = np.hstack([X, X[:, [active]]])
+    twice = Problem(X, problem.y, problem.loss.name, L1(problem.penalty.lam))  # type: ignore[attr-defined]
+    starts = _random_starts(twice, seed, count)
     starts[:, -1] = starts[:, active]
-    distance, last, window = _plain(twice, starts)
+    distance, last, window = _plain(twice, starts, steps)
     return local_rate(distance, window, 1.0, last)
 
 
@@ -278,4 +289,30 @@ def control(size: Size, seed: int) -> Verdict:
     return all_fail(("before identification", _far(problem, seed)), ("two equal columns", _twins(problem, seed)))
 
 
-CHECK = Check(LOCAL_RATE, check, control, "its own instances alone, for now")
+def judge(case: Case) -> Verdict:
+    """Judge forward-backward on a lasso or l1 logistic problem of one's own, from at most ten random starts."""
+    rows, lr = case.problem, case.method.lr
+    assert isinstance(rows, Rows)
+    (rho, vector), L = _slowest(rows.problem, lr), rows.problem.lipschitz()
+    injective = Assumption("rho", rho, rho < 1 - 1e-9, "restricted injectivity: the Hessian is regular on the support")
+    step = Assumption("step times L", lr * L, lr * L < 2, "below 2")
+    if not (injective.met and step.met):
+        return unmet(injective, step)
+    starts = rows.w + _random_starts(rows.problem, case.seed, min(case.seeds, 10)) + 10 * vector
+    distance, last, window = _plain(rows.problem, starts, case.steps, lr)
+    reached = float(distance[window[1] - 1])
+    there = Assumption("distance to the solution that is reached", reached, reached <= 10 * FLOOR, f"about {FLOOR:g}")
+    settled = Assumption("steps fitted", window[1] - window[0], window[1] - window[0] >= 10)
+    if not (there.met and settled.met):
+        return unmet(injective, step, there, settled)
+    found = local_rate(distance, window, rho, last)
+    return replace(found, assumptions=(injective, step, there, *found.assumptions))
+
+
+def twice(case: Case) -> Verdict:
+    """Double a column of the support: the restricted Hessian is then singular, and rho = 1."""
+    assert isinstance(case.problem, Rows)
+    return _twins(case.problem.problem, case.seed, case.steps, min(case.seeds, 10))
+
+
+CHECK = Check(LOCAL_RATE, check, control, Own(judge, twice, (ProxGradient,), steps=3000, entries=True))

@@ -80,7 +80,7 @@ def judge(case: Case, factor: float = 1.0) -> Verdict:
     left, held = [], []
     before = np.broadcast_to(case.start, (case.seeds, *problem.w.shape))
     for state in case.states():
-        step = method.lr * state.t ** -getattr(method, "decay", 0.0)  # type: ignore[attr-defined]
+        step = method.lr * state.t ** -getattr(method, "decay", 0.0)
         distance = problem.norms(before - problem.w) / step + problem.norms(state.d + problem.dual)
         left.append(distance[:, off])
         held.append((problem.regularizer.structure(state.w) == problem.codes)[:, off])
@@ -98,7 +98,7 @@ def additive(kind: str, size: Size, seed: int, factor: float) -> Verdict:
         for lr in (1.0, 0.1, 0.01)
     )
     combine = all_hold if factor == 1 else all_fail
-    return combine(*((f"{kind}, step {case.method.lr:g}", judge(case, factor)) for case in cases))  # type: ignore[attr-defined]
+    return combine(*((f"{kind}, step {case.method.lr:g}", judge(case, factor)) for case in cases))
 
 
 def check(size: Size, seed: int) -> Verdict:

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from scipy.special import expit
 
-from convex_bench.theorems.check import Check, Size
+from convex_bench.theorems.case import Case
+from convex_bench.theorems.check import Check, Own, Size
 from manifold_id.methods import RDA, RMDA
 from manifold_id.methods.base import Method
 from manifold_id.regularizers import L1
@@ -257,4 +258,28 @@ def control(size: Size, seed: int) -> Verdict:
     )
 
 
-CHECK = Check(REGRET, check, control, "its own instances alone, for now")
+def judge(case: Case, stated: float = 1.0) -> Verdict:
+    """Judge the regret of RDA(gamma) against the solution on rows of a problem of one's own, from zero.
+
+    Measured is the larger, linearized regret sum <g_s, w_s - w*> + psi(w_s) - psi(w*), of which the bound is proved; G
+    is the largest gradient norm met. `stated` multiplies G and |w*|, 1 is the truth.
+    """
+    problem, psi = case.problem, case.problem.regularizer
+    gap, before = np.zeros((case.steps, case.seeds)), np.zeros((case.seeds, *case.start.shape))
+    total, largest, least = 0 * before, 0.0, float(psi.value(problem.w))
+    for state in case.states():
+        g, away = ((a - b).reshape(case.seeds, -1) for a, b in ((state.total, total), (before, problem.w)))
+        gap[state.t - 1] = (g * away).sum(axis=1) + psi.value(before) - least
+        largest = max(largest, float(np.linalg.norm(g, axis=1).max()))
+        before, total = state.w, state.total
+    radius = float(np.linalg.norm(problem.w))
+    bound = regret_bound(case.steps, case.method.gamma, stated * radius, stated * largest, float(psi.value(case.start)))
+    return regret(np.cumsum(gap, axis=0), bound, what="regret", largest_gradient=largest, gradient=largest)
+
+
+def understated(case: Case) -> Verdict:
+    """Judge the same runs as if gradients and solution were a quarter of their size."""
+    return judge(case, 0.25)
+
+
+CHECK = Check(REGRET, check, control, Own(judge, understated, (RDA,), nondegenerate=False))

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from convex_bench.problem import Problem
 from convex_bench.problem.planting import planted
-from manifold_id.regularizers.base import Regularizer
+from manifold_id.regularizers.base import Regularizer, Separable
 
 Array = np.ndarray
 
@@ -57,11 +58,17 @@ class Rows:
         problem = self.problem
         return isinstance(problem.X, np.ndarray) and len(problem.shape) == 1 and not problem.intercept
 
+    @cached_property
+    def strong_convexity(self) -> float:
+        """The constant mu of f: the smallest eigenvalue of X^T X / n under the squared loss; 0 known for the others."""
+        problem = self.problem
+        if problem.loss.name != "squared" or problem.n < problem.shape[0]:
+            return 0.0
+        return max(float(np.linalg.eigvalsh(problem.hessian(self.w))[0]), 0.0)
+
     def norms(self, v: Array) -> Array:
         """Return the Euclidean norm of v, (*batch, *shape), on the coordinates of every atom, (*batch, atoms)."""
-        form = self.problem.separable
-        if form is None:
-            raise ValueError(f"regularizer={self.problem.penalty!r} is not separable: its atoms have no coordinates")
+        form = self.form
         batch = v.shape[: v.ndim - len(self.problem.shape)]
         flat = np.abs(v).reshape(*batch, -1)
         if form.atoms == "entries":
@@ -74,9 +81,21 @@ class Rows:
         """Return grad f for a batch of points."""
         return self.problem.gradient(w)
 
+    def row_gradients(self, w: Array) -> Array:
+        """Return grad f_i(w) of every row, flat: (n, size)."""
+        return self.problem.row_gradients(w, np.arange(self.problem.n)).reshape(self.problem.n, -1)
+
     def row_gradients_at_solution(self) -> Array:
-        """Return grad f_i(w*) of every row, (n, p): the noise's distribution at the solution."""
-        return self.problem.row_gradients(self.w, np.arange(self.problem.n))
+        """Return those at w*: the noise's distribution at the solution."""
+        return self.row_gradients(self.w)
+
+    @property
+    def form(self) -> Separable:
+        """psi as a sum over coordinates or groups."""
+        form = self.problem.separable
+        if form is None:
+            raise ValueError(f"regularizer={self.problem.penalty!r} is not separable: its atoms have no coordinates")
+        return form
 
 
 class RowOracle:

@@ -42,8 +42,8 @@ def verify(
     name
         As `manifold-id verify --list` shows it.
     problem, method
-        Solved by `convex_bench.solve`; run from zero on one row a step. The same arguments give the same verdict, bit
-        for bit.
+        Solved by `convex_bench.solve`; run from zero on one row a step, unless the theorem says otherwise. The same
+        arguments give the same verdict, bit for bit.
     seeds, steps
         Independent runs, and their length, by default the theorem's own.
     seed
@@ -67,9 +67,12 @@ def verify(
         raise ValueError(f"problem and method are given, but {name} is about {check.own}: leave both out")
     if not isinstance(problem, Problem):
         raise TypeError(f"problem={problem!r} must be a convex_bench.Problem")
-    if not isinstance(method, Method):
+    if check.own.methods == ():
+        if method is not None:
+            raise ValueError(f"method={method!r}: {name} is about a problem alone; leave the method out")
+    elif not isinstance(method, Method):
         raise TypeError(f"method={method!r} must be a method, such as manifold_id.methods.RMDA(lr=0.01)")
-    if not check.own.accepts(method):
+    elif not check.own.accepts(method):
         known = ", ".join(kind.__name__ for kind in check.own.methods or ())
         raise ValueError(f"method={method!r}: {name} is about {known}; choose one of them")
     length = integer("steps", check.own.steps if steps is None else steps, 40)

@@ -155,6 +155,12 @@ def decide(
     return Verdict(status, summary, criterion, effect, interval, seeds, samples, *more)
 
 
+def unmet(*assumptions: Assumption) -> Verdict:
+    """Return the verdict where nothing was run as some of these assumptions are not met: it names them with figures."""
+    summary = "; ".join(f"{a.name} {a.value:.3g} ({a.note})" for a in assumptions if not a.met)
+    return Verdict("inconclusive", f"not tested: {summary}", "assumptions met", math.nan, assumptions=assumptions)
+
+
 def no_violations(
     violations: int, samples: int, what: str, *, seeds: int, assumptions: tuple[Assumption, ...] = (), **more: Any
 ) -> Verdict:

@@ -31,6 +31,11 @@ def late_departures(record: StructureRecord) -> tuple[float, Estimate]:
     return float(np.median(both)), share
 
 
+def averages(steps: int, noise: float, margin: float) -> bool:
+    """Whether `steps` are enough for an average of gradients with this noise to be within the margin."""
+    return margin > 0 and steps >= AVERAGING * (noise / margin) ** 2
+
+
 def identification(record: StructureRecord, margin: float, noise: float, *, long_enough: bool = False) -> Verdict:
     """Return the verdict: the 95 % lower limit of the share of identified runs must exceed 0.9.
 
@@ -53,8 +58,7 @@ def identification(record: StructureRecord, margin: float, noise: float, *, long
     identified = int((last <= steps / 2).sum())
     low, high = clopper_pearson(identified, seeds, 0.9)  # one-sided 95 %
     count, late = late_departures(record)
-    averaged = margin > 0 and steps >= AVERAGING * (noise / margin) ** 2
-    flickers = averaged and count >= AGAIN and late.low > HARMONIC and late.high >= 0.5
+    flickers = averages(steps, noise, margin) and count >= AGAIN and late.low > HARMONIC and late.high >= 0.5
     passed = True if low > SHARE else False if high < SHARE and (long_enough or flickers) else None
     note = (
         "" if passed else f"; a median of {count:.0f} departures in the last half, {late.value:.0%} of them late in it"
