@@ -28,8 +28,9 @@ def folder(tmp_path):
     return tmp_path
 
 
-def run(folder):
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--rootdir", str(folder), "test_mine.py"]
+def run(folder, which="test"):
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--rootdir", str(folder), "-k", which]
+    command.append("test_mine.py")
     paths = f"{folder}:{ROOT}"
     return subprocess.run(
         command, cwd=folder, env={"PYTHONPATH": paths, "PATH": ""}, capture_output=True, text=True, timeout=240
@@ -46,16 +47,22 @@ def test_the_files_of_contributing_pass_their_own_test(folder):
 
 
 @pytest.mark.parametrize(
-    ("name", "old", "new", "message"),
+    ("name", "old", "new", "which", "message"),
     [
-        ("berhu.py", "positive_part(r - step * lam)", "positive_part(r - 0.9 * step * lam)", "has the cost|residual"),
-        ("heavy_ball.py", "state.t + 1", "state.t", "must return a State with t = 1"),
-        ("iris.py", "150, 4", "150, 5", "has 4 columns, but its entry says 5"),
+        (
+            "berhu.py",
+            "positive_part(r - step * lam)",
+            "positive_part(r - 0.9 * step * lam)",
+            "contract",
+            "has the cost|residual",
+        ),
+        ("heavy_ball.py", "state.t + 1", "state.t", "contract", "must return a State with t = 1"),
+        ("iris.py", "150, 4", "150, 5", "run", "has 4 columns, but its entry says 5"),
     ],
 )
-def test_a_mistake_in_one_of_them_is_told(folder, name, old, new, message):
+def test_a_mistake_in_one_of_them_is_told(folder, name, old, new, which, message):
     text = (folder / name).read_text()
     assert old in text
     (folder / name).write_text(text.replace(old, new))
-    done = run(folder)
+    done = run(folder, which)
     assert done.returncode == 1 and re.search(message, done.stdout), done.stdout[-2000:]
