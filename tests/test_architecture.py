@@ -1,6 +1,7 @@
 """Arrows point one way, and the core needs no torch."""
 
 import ast
+import graphlib
 import subprocess
 import sys
 from pathlib import Path
@@ -36,6 +37,45 @@ def test_arrows_point_one_way(package):
     assert files
     for path in files:
         assert not imports(path) & (FORBIDDEN[package] | {"tests", "benchmarks", "notebooks"}), path
+
+
+def modules():
+    """Return the files of the packages by the names of their modules."""
+    files = [path for package in FORBIDDEN for path in (ROOT / package).rglob("*.py")]
+    names = [".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__") for path in files]
+    return dict(zip(names, files, strict=True))
+
+
+def imported(tree, known):
+    """Yield the modules of `known` that a file imports anywhere, but for what type checkers alone see."""
+    hidden = [n for n in ast.walk(tree) if isinstance(n, ast.If) and "TYPE_CHECKING" in ast.dump(n.test)]
+    skipped = {id(inner) for n in hidden for inner in ast.walk(n)}
+    for node in ast.walk(tree):
+        if id(node) in skipped:
+            continue
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names if alias.name in known)
+        elif isinstance(node, ast.ImportFrom) and node.module in known:
+            for alias in node.names:
+                inner = f"{node.module}.{alias.name}"
+                yield inner if inner in known else node.module
+
+
+def circle(graph):
+    """Return modules that import each other in a circle, or nothing."""
+    sorter = graphlib.TopologicalSorter(graph)
+    try:
+        sorter.prepare()
+    except graphlib.CycleError as error:
+        return error.args[1]
+    return []
+
+
+def test_no_files_import_each_other_in_a_circle():
+    known = modules()
+    graph = {name: set(imported(ast.parse(path.read_text("utf-8")), known)) - {name} for name, path in known.items()}
+    assert circle(graph) == []
+    assert circle({"a": {"b"}, "b": {"c"}, "c": {"a"}}) != []
 
 
 def test_torch_is_imported_where_it_is_needed_alone():

@@ -20,7 +20,7 @@ from manifold_id.regularizers.base import Regularizer
 from manifold_id.regularizers.product import Product
 from manifold_id.regularizers.sparse_group import SparseGroupLasso
 from manifold_id.regularizers.total_variation import TotalVariation
-from manifold_id.tracking import Trace
+from manifold_id.trace import Trace
 from manifold_id.validation import integer, unknown_name
 
 
