@@ -19,7 +19,7 @@ from manifold_id.methods.base import Method, State
 from manifold_id.optim.base import ProximalOptimizer
 from manifold_id.optim.joint import join, split
 from manifold_id.optim.step import Slot, Step
-from manifold_id.regularizers import L1
+from manifold_id.regularizers import Zero
 from manifold_id.regularizers.base import Regularizer
 
 _SHOWN = ("t", "w", "z", "d")  # the fields that every State has
@@ -170,7 +170,7 @@ class MethodOptimizer(ProximalOptimizer):
                 k: whole([s[k] for s in states]) for k, v in values.items() if isinstance(v, Tensor) and v is not w
             }
             start = type(start)(t=states[0]["step"] - 1, w=w, **values)
-        regularizer = L1(0.0) if group["regularizer"] is None else group["regularizer"]
+        regularizer = Zero(None) if group["regularizer"] is None else group["regularizer"]
         oracle: Any = Minibatch(w, g, type(method).__name__)
         new: State = method.update(oracle, start, regularizer)
         kept = [name for name in names if not (name == "z" and new.z is new.w)]
