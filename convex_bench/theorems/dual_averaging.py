@@ -27,8 +27,9 @@ DUAL_AVERAGING = Theorem(
     "-> 0 and beta_t/alpha_t -> 0, its limit is stationary.",
     latex=r"-\tfrac{V_t}{\alpha_t}-\tfrac{\beta_t}{\alpha_t}(z_t-w_0)\in\partial\psi(z_t),\qquad "
     r"z_{t,i}=w_i^*\iff-\tfrac{V_{t,i}}{\alpha_t}+\tfrac{\beta_t}{\alpha_t}(w_{0,i}-w_i^*)\in\partial\psi_i(w_i^*)",
-    source="The first two statements are the optimality condition of the subproblem. The third is stated in "
-    "the manner of Huang and Lee (ICLR 2022), Theorem 1 (worded from memory): take limits in the inclusion.",
+    source="Derived. The first two statements are the optimality condition of the subproblem. The third, the "
+    "stationarity of limits of Huang and Lee (ICLR 2022), takes limits in the inclusion: V_t/alpha_t -> grad "
+    "f(z*), the pull vanishes, and the graph of d psi is closed.",
     measured="The distance of u_t to d psi(z_t), relative to the size of its terms, at every step and seed (for "
     "the nuclear norm, whose singular vectors are ill-conditioned at small singular values, |z - prox_psi(z + u)|, "
     "which is 0 iff u lies there); the "

@@ -29,8 +29,10 @@ IDENTIFICATION = Theorem(
     "proximal points lie in M.",
     latex=r"\tilde W^t\to W^*,\ -\nabla f(W^*)\in\operatorname{ri}\partial\psi(W^*)\ \Rightarrow\ \exists "
     r"T_0\,\forall t\ge T_0:\ \tilde W^t\in\mathcal M",
-    source="Huang and Lee, ICLR 2022, Theorem 2 (worded from memory); for separable psi it follows from the "
-    "optimality condition of the subproblem and the convergence of the normalized dual average.",
+    source="Huang and Lee, ICLR 2022, whose abstract states it for RMDA. The form tested is derived: by the "
+    "optimality condition of the subproblem -V_t/alpha_t - (beta_t/alpha_t)(z_t - W^0) lies in d psi(z_t); "
+    "it tends to -grad f(W*), inside ri d psi(W*), so that z_t lies on M from some step on (Hare and Lewis "
+    "2004, Theorem 5.3, applied to psi - <-grad f(W*), .>).",
     measured="A run of T steps cannot show 'for ever': identified means right on the whole last half of the "
     "run. The share of identified runs, for five kinds of manifold with additive noise (l1 once more at twice the "
     "length), and with one data row a step: planted logistic regression with l1 and with groups, and the census "

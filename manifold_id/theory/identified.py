@@ -69,7 +69,7 @@ def identification(record: StructureRecord, margin: float, noise: float, *, long
     figure = figure_of_runs("Runs with wrong structure", flags)
     return decide(
         passed,
-        (Assumption("margin", margin, margin > 0), Assumption("noise", noise, noise >= 0)),
+        (Assumption("margin", margin, margin > 0),),
         f"{identified} of {seeds} runs identified ({record.both()}; {steps} steps{note})",
         "95 % lower limit of the share of runs that are right on the whole last half > 0.9",
         identified / seeds,
@@ -77,5 +77,5 @@ def identification(record: StructureRecord, margin: float, noise: float, *, long
         seeds,
         record.wrong.size,
         evidence=(figure,),
-        figures={"late wrong share": float(record.late_share().mean()), **record.both().figures()},
+        figures={"noise": noise, "late wrong share": float(record.late_share().mean()), **record.both().figures()},
     )
