@@ -5,7 +5,19 @@ from typing import Any
 
 import numpy as np
 
-from manifold_id.regularizers import L0, L1, MCP, SCAD, ElasticNet, GroupLasso, LHalf, NonnegativeL1, NuclearNorm
+from manifold_id.regularizers import (
+    L0,
+    L1,
+    MCP,
+    SCAD,
+    CappedL1,
+    ElasticNet,
+    GroupLasso,
+    LHalf,
+    LogSum,
+    NonnegativeL1,
+    NuclearNorm,
+)
 
 
 @dataclass(frozen=True)
@@ -71,6 +83,10 @@ CASES = [
     Case("MCP, groups", MCP(0.4, 2.0, UNEVEN, weights=GIVEN), (14,), *blocks(UNEVEN, GIVEN)),
     Case("SCAD", SCAD(0.5, a=2.5), (9,), *entries(9)),
     Case("SCAD, groups", SCAD(0.3, 2.5, UNEVEN), (14,), *blocks(UNEVEN)),
+    Case("capped l1", CappedL1(0.6, cap=0.7), (9,), *entries(9)),
+    Case("capped l1, groups", CappedL1(0.4, 0.8, UNEVEN, weights=GIVEN), (14,), *blocks(UNEVEN, GIVEN)),
+    Case("log-sum", LogSum(0.6, eps=0.3), (9,), *entries(9)),
+    Case("log-sum, input channels", LogSum(0.3, 0.5, axis=1), CONV, *slices(CONV, 1)),
     Case("l0", L0(0.6), (9,), *entries(9)),
     Case("l0, output channels", L0(0.6, axis=0), CONV, *slices(CONV, 0)),
     Case("l1/2", LHalf(0.6), (9,), *entries(9)),

@@ -7,12 +7,13 @@ import pytest
 from regularizers_cases import CASES
 
 from manifold_id.methods import METHODS, RMDA, Method, ProxSGD, State
-from manifold_id.regularizers import L1, Box, LInfBall, Simplex, SparseGroupLasso, TotalVariation
+from manifold_id.regularizers import L1, Box, LInfBall, LInfNorm, Simplex, SparseGroupLasso, TotalVariation
 from manifold_id.testing import check_method, check_regularizer
 
 OTHERS = [
     (Box(-0.5, 1.0), (6,)),
     (LInfBall(0.8), (6,)),
+    (LInfNorm(0.8), (6,)),
     (Simplex(1.5), (6,)),
     (TotalVariation(0.4), (7,)),
     (TotalVariation(0.4, l1=0.2), (7,)),

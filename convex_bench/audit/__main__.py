@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
 import warnings
 from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor
-from itertools import islice
+from multiprocessing import get_context
 from pathlib import Path
 
 import click
@@ -54,9 +55,12 @@ def table(rows: pd.DataFrame) -> pd.DataFrame:
 def main(count: int, seed: int, processes: int, out: Path | None) -> None:
     """Solve COUNT random problems and check every claim; exits with 1 on a false one."""
     began, rows = time.perf_counter(), []
-    with ProcessPoolExecutor(processes) as pool:
-        results: Iterable[dict[str, object]] = pool.map(audit, range(seed, seed + count), chunksize=CHUNK)
-        for row in islice(results, count):
+    with contextlib.ExitStack() as stack:
+        results: Iterable[dict[str, object]] = map(audit, range(seed, seed + count))
+        if processes > 1:  # not forked: a lock that another thread holds would stay locked
+            pool = stack.enter_context(ProcessPoolExecutor(processes, get_context("spawn")))
+            results = pool.map(audit, range(seed, seed + count), chunksize=CHUNK)
+        for row in results:
             rows.append(row)
             if row["false"]:
                 click.echo(f"seed {row['seed']}: {row['false']}  ({row['loss']}, {row['penalty']}, {row['scaling']})")

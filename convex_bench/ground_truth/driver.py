@@ -15,7 +15,7 @@ from scipy.sparse import issparse
 
 from convex_bench.ground_truth.centring import Centred, centred
 from convex_bench.ground_truth.curvature import affine_curvature, form_curvature
-from convex_bench.ground_truth.doubled import accurate_gradient
+from convex_bench.ground_truth.doubled import U, accurate_gradient
 from convex_bench.ground_truth.existence import recession_direction
 from convex_bench.ground_truth.fista import fista
 from convex_bench.ground_truth.form import PENALTIES, Form, form_of, gradient_scale, separable_form
@@ -358,8 +358,10 @@ def _accurately(problem: Problem, w: Array, low: Array, tol: float) -> tuple[Cer
     found = accurate_gradient(problem, flat, low.reshape(-1), np.arange(flat.size))
     scale = gradient_scale(problem)
     exact = certify(w, found.gradient.reshape(w.shape), problem.regularizer, tol=tol, gradient_scale=scale)
-    lost = float(np.linalg.norm(found.error))
-    residual = exact.residual + np.where(exact.residual > 0, lost / exact.scale, 0.0)
+    sums = float(np.abs(found.gradient).sum()) + float(exact.scale.max(initial=0.0))
+    lost = float(np.linalg.norm(found.error)) + 8.0 * (flat.size + 8.0) * U * sums  # of sums and means besides
+    inside = (exact.codes <= 0) & (exact.margin > lost)
+    residual = exact.residual + np.where(inside, 0.0, lost / exact.scale)
     status = "failed" if not residual.max(initial=0.0) <= tol else exact.status
     return replace(exact, residual=residual, absolute=residual * exact.scale, status=status), found.error
 

@@ -120,11 +120,10 @@ def _calls(regularizer: Regularizer, ys: list[Tensor], left: list[int]) -> list[
 
 
 def _is_entrywise(regularizer: Regularizer) -> bool:
-    kind: Any = type(regularizer)  # one that has a prox of its own may couple entries
+    built_in = type(regularizer).__module__.startswith("manifold_id.")  # a prox of a user's own may couple entries
     return (
         isinstance(regularizer, Product)
-        and kind.prox is Product.prox
-        and kind.prox_metric is Product.prox_metric
+        and built_in
         and regularizer.weights in (None, "sqrt_size")
         and isinstance(regularizer.grouping, Entries)
     )

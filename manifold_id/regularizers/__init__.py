@@ -3,8 +3,9 @@
 from manifold_id.regularizers.base import Regularizer
 from manifold_id.regularizers.binary import Binary
 from manifold_id.regularizers.box import Box, LInfBall
+from manifold_id.regularizers.l_infinity import LInfNorm
 from manifold_id.regularizers.lasso import L1, ElasticNet, GroupLasso, NonnegativeL1, NuclearNorm
-from manifold_id.regularizers.nonconvex import L0, MCP, SCAD, LHalf
+from manifold_id.regularizers.nonconvex import L0, MCP, SCAD, CappedL1, LHalf, LogSum
 from manifold_id.regularizers.simplex import Simplex
 from manifold_id.regularizers.sparse_group import SparseGroupLasso
 from manifold_id.regularizers.total_variation import TotalVariation
@@ -17,10 +18,13 @@ __all__ = [
     "SCAD",
     "Binary",
     "Box",
+    "CappedL1",
     "ElasticNet",
     "GroupLasso",
     "LHalf",
     "LInfBall",
+    "LInfNorm",
+    "LogSum",
     "NonnegativeL1",
     "NuclearNorm",
     "Regularizer",

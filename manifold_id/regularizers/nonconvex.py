@@ -5,7 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from manifold_id.regularizers.penalties import Counting, MinimaxConcave, Penalty, SmoothlyClipped, SquareRoot
+from manifold_id.regularizers.penalties import (
+    Capped,
+    Counting,
+    Logarithmic,
+    MinimaxConcave,
+    Penalty,
+    SmoothlyClipped,
+    SquareRoot,
+)
 from manifold_id.regularizers.product import Product
 from manifold_id.validation import real
 
@@ -56,6 +64,51 @@ class SCAD(Product):
     def penalty(self) -> Penalty:
         """The smoothly clipped absolute deviation."""
         return SmoothlyClipped(self.a)
+
+
+@dataclass(frozen=True)
+class CappedL1(Product):
+    """psi = sum_g lam weight_g min(|w_g|, cap), cap > 0, on entries, or groups as in GroupLasso. Zhang (2010)."""
+
+    lam: float
+    cap: float = 1.0
+    groups: Any = None
+    axis: int | None = None
+    weights: Any = "sqrt_size"
+    event_ndim: Any = "auto"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "cap", real("cap", self.cap, 0, open_low=True))
+        super().__post_init__()
+
+    @property
+    def penalty(self) -> Penalty:
+        """The capped absolute value."""
+        return Capped(self.cap)
+
+
+@dataclass(frozen=True)
+class LogSum(Product):
+    """psi = sum_g lam weight_g eps log(1 + |w_g| / eps), eps > 0, on entries, or groups as in GroupLasso.
+
+    Candes, Wakin and Boyd (2008), scaled so that the slope at zero is lam weight_g.
+    """
+
+    lam: float
+    eps: float = 0.1
+    groups: Any = None
+    axis: int | None = None
+    weights: Any = "sqrt_size"
+    event_ndim: Any = "auto"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "eps", real("eps", self.eps, 0, open_low=True))
+        super().__post_init__()
+
+    @property
+    def penalty(self) -> Penalty:
+        """The logarithm."""
+        return Logarithmic(self.eps)
 
 
 @dataclass(frozen=True)

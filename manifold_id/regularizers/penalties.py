@@ -217,6 +217,85 @@ class SmoothlyClipped(Penalty):
         return array_namespace(r).where(r <= lam, lam, beyond)
 
 
+@dataclass(frozen=True)
+class Capped(Penalty):
+    """Capped l1 (Zhang 2010): phi(r) = lam min(r, cap), cap > 0.
+
+    The minimizer is r itself above the cap, where it costs lam cap, or the soft-thresholded r below it.
+    """
+
+    cap: float
+    name = "capped"
+    convex = False
+
+    def __post_init__(self) -> None:
+        real("cap", self.cap, 0, open_low=True)
+
+    @property
+    def parameters(self) -> tuple[float, float]:
+        """(cap, 0)."""
+        return self.cap, 0.0
+
+    def value(self, r: Array, lam: Any) -> Array:
+        """Return lam min(r, cap)."""
+        return lam * array_namespace(r).where(r > self.cap, self.cap, r)
+
+    def prox(self, r: Array, step: Any, lam: Any) -> Array:
+        """Return the global minimizer."""
+        xp = array_namespace(r)
+        step = step + xp.zeros_like(r)
+        below = positive_part(r - step * lam)
+        below = xp.where(below > self.cap, self.cap, below)
+        cost = step * lam * (self.cap - below) - (below - r) ** 2 / 2  # of r above the cost below, times step
+        return xp.where((r > self.cap) & (cost < 0) | xp.isnan(r), r, below)
+
+    def derivative(self, r: Array, lam: Any) -> Array:
+        """Return lam up to the cap, 0 beyond."""
+        return array_namespace(r).where(r > self.cap, 0.0, lam + 0 * r)
+
+
+@dataclass(frozen=True)
+class Logarithmic(Penalty):
+    """Log-sum (Candes, Wakin and Boyd 2008): phi(r) = lam eps log(1 + r / eps), eps > 0, of slope lam at zero.
+
+    A stationary point r - step lam eps / (eps + x) = x > 0 solves a quadratic equation; the minimizer is its larger
+    root or 0, whichever costs less.
+    """
+
+    eps: float
+    name = "log_sum"
+    convex = False
+
+    def __post_init__(self) -> None:
+        real("eps", self.eps, 0, open_low=True)
+
+    @property
+    def parameters(self) -> tuple[float, float]:
+        """(eps, 0)."""
+        return self.eps, 0.0
+
+    def value(self, r: Array, lam: Any) -> Array:
+        """Return lam eps log(1 + r / eps)."""
+        return lam * self.eps * array_namespace(r).log1p(r / self.eps)
+
+    def prox(self, r: Array, step: Any, lam: Any) -> Array:
+        """Return the global minimizer."""
+        xp, eps = array_namespace(r), self.eps
+        step = step + xp.zeros_like(r)
+        r, given = xp.where(xp.isfinite(r), r, 0.0), r
+        square = (r + eps) ** 2 - 4 * step * lam * eps
+        x = (r - eps + xp.sqrt(xp.where(square < 0, 0.0, square))) / 2
+        possible = (square >= 0) & (x > 0)
+        x = xp.where(possible, x, 0.0)
+        gain = x * (2 * r - x) / 2 - step * lam * eps * xp.log1p(x / eps)  # over 0, times step
+        free = ~xp.isfinite(given) | (step * lam == 0)
+        return xp.where(free, given, xp.where(possible & (gain > 0), x, 0.0))
+
+    def derivative(self, r: Array, lam: Any) -> Array:
+        """Return lam eps / (eps + r)."""
+        return lam * self.eps / (self.eps + r)
+
+
 class Jump(Penalty):
     """A penalty with infinite slope at zero: zero is stationary whatever the gradient, and the prox jumps."""
 
