@@ -90,12 +90,18 @@ class Case:
             found.relative_margin >= CERTAIN,
             f"of -grad f(w*) in the subdifferential, at least {CERTAIN:g}: nondegenerate",
         )
-        form = self.problem.problem.separable if isinstance(self.problem, Rows) else None
-        alone = form is not None and (form.atoms == "entries" or form.l1 == 0)
-        apart = Assumption("atoms with coordinates of their own", float(alone), alone, "psi separable over its atoms")
-        plain = alone and form is not None and form.penalty == "abs" and form.atoms == "entries"
-        l1 = Assumption("psi is l1 on coordinates", float(plain), plain, f"psi is {self.problem.regularizer!r}")
-        return (first, *[margin] * nondegenerate, *[apart] * separable, *[l1] * entries)
+        held = Assumption(
+            "atoms held at the solution", int(self.off.sum()), bool(self.off.any()), "something to identify"
+        )
+        psi, form = self.problem.regularizer, self.problem.problem.separable if isinstance(self.problem, Rows) else None
+        single = form is not None and len(form.lam) == len(form.labels)
+        alone = form is not None and (single or form.l1 == 0)
+        plain = single and form is not None and form.penalty == "abs"
+        apart = Assumption(
+            "psi a sum over its atoms", float(alone), alone, f"{psi!r} as a sum over coordinates or groups"
+        )
+        l1 = Assumption("psi is l1 on coordinates", float(plain), plain, f"psi is {psi!r}")
+        return (first, *[margin, held] * nondegenerate, *[apart] * separable, *[l1] * entries)
 
     def states(self) -> Iterator[Any]:
         """Yield the states after each step; arrays have the seeds as leading axis, numbers are the first seed's."""

@@ -94,11 +94,16 @@ def dichotomy(
     leaves, visits = counts.leaves.sum(axis=1), counts.visits.sum(axis=1)
     seeds, flickers = counts.leaves.shape[1], bool((rate > 0).any())
     late = float((counts.last.false_positive > counts.steps // 2).mean())
+    enough = bool(visits.min() > 0) and bool(visits.sum(axis=-1).min() >= 100)
     predicted = [float(rate @ v) / max(v.sum(), 1) for v in visits]
     observed = [_rate(counts, half) for half in (0, 1)]
     if tolerance:
-        agrees = all(o.low <= (1 + tolerance) * p and o.high >= (1 - tolerance) * p
-                     for o, p in zip(observed, predicted, strict=True))  # fmt: skip
+        agrees: bool | None = all(
+            o.low <= (1 + tolerance) * p and o.high >= (1 - tolerance) * p
+            for o, p in zip(observed, predicted, strict=True)
+        )
+        if not np.isfinite(observed[1].high):
+            agrees = None  # too few seeds for an interval
         note, rule = "", f"rate within {tolerance:.0%} of the prediction by its 99 % interval"
     else:
         expected = np.broadcast_to(rate, leaves.shape)
@@ -122,7 +127,7 @@ def dichotomy(
     second = observed[1]
     return decide(
         passed,
-        (Assumption("steps begun at zero", float(visits.min()), bool(visits.min() > 0)), *assumptions),
+        (Assumption("steps begun at zero in a half", float(visits.sum(axis=-1).min()), enough), *assumptions),
         f"departure rate {second.value:.4f} [{second.low:.4f}, {second.high:.4f}] observed, "
         f"{predicted[1]:.4f} predicted {note}, {late:.0%} of the runs flicker in the second half".replace(" ,", ","),
         f"{rule}; all runs flicker late if the predicted rate is positive, else none",

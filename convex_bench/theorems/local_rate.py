@@ -294,6 +294,11 @@ def judge(case: Case) -> Verdict:
     """Judge forward-backward on a lasso or l1 logistic problem of one's own, from at most ten random starts."""
     rows, lr = case.problem, case.method.lr
     assert isinstance(rows, Rows)
+    active = int((rows.w != 0).sum())
+    single = Assumption("outputs of a row", rows.problem.n_outputs, rows.w.ndim == 1, "one margin a row")
+    some = Assumption("active coordinates", active, active > 0, "a Hessian on the support")
+    if not (single.met and some.met):
+        return unmet(single, some)
     (rho, vector), L = _slowest(rows.problem, lr), rows.problem.lipschitz()
     injective = Assumption("rho", rho, rho < 1 - 1e-9, "restricted injectivity: the Hessian is regular on the support")
     step = Assumption("step times L", lr * L, lr * L < 2, "below 2")
@@ -313,6 +318,8 @@ def judge(case: Case) -> Verdict:
 def twice(case: Case) -> Verdict:
     """Double a column of the support: the restricted Hessian is then singular, and rho = 1."""
     assert isinstance(case.problem, Rows)
+    if case.problem.w.ndim > 1 or not case.problem.w.any():
+        return judge(case)
     return _twins(case.problem.problem, case.seed, case.steps, min(case.seeds, 10))
 
 

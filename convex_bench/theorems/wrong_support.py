@@ -14,7 +14,7 @@ from convex_bench.theorems.instances import l1_quadratic
 from convex_bench.theorems.rows import Rows, logistic
 from convex_bench.theorems.synthetic import Noise, Quadratic, gaussian, states
 from manifold_id.methods import RDA, ProxSGD
-from manifold_id.theory.base import Assumption, Curve, Evidence, Theorem, Verdict, decide, no_violations
+from manifold_id.theory.base import Assumption, Curve, Evidence, Theorem, Verdict, decide, no_violations, unmet
 from manifold_id.theory.combine import all_fail, all_hold
 from manifold_id.theory.curves import limits
 from manifold_id.theory.identified import averages
@@ -48,6 +48,9 @@ def falling(steps: Array, wrong: Array, *, long_enough: bool = True) -> Verdict:
     """
     share = wrong.mean(axis=1)
     keep = share > 0
+    enough = Assumption("steps with wrong runs", int(keep.sum()), int(keep.sum()) >= 5, "five to fit an exponent to")
+    if not enough.met:
+        return unmet(enough)
 
     def slope(index: Array) -> float:
         return log_slope(steps[keep], np.maximum(wrong[keep][:, index].mean(axis=1), 0.5 / wrong.shape[1]))
@@ -57,7 +60,7 @@ def falling(steps: Array, wrong: Array, *, long_enough: bool = True) -> Verdict:
     curve = Curve("share of seeds, exact 95 % limits", steps.astype(float), share, low, high)
     return decide(
         inside((fit.low, fit.high), high=-0.2) or (False if long_enough and fit.low > -0.2 else None),
-        (Assumption("steps with wrong runs", int(keep.sum()), int(keep.sum()) >= 5),),
+        (enough,),
         f"exponent {fit.value:.2f} [{fit.low:.2f}, {fit.high:.2f}]",
         "99 % upper limit of the exponent <= -0.2",
         fit.value,

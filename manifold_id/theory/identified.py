@@ -64,7 +64,7 @@ def identification(record: StructureRecord, margin: float, noise: float, *, long
         "" if passed else f"; a median of {count:.0f} departures in the last half, {late.value:.0%} of them late in it"
     )
     if passed is None:
-        note += ": not identified yet"
+        note += ": too few runs to tell" if high >= SHARE else ": not identified yet"
     flags = {"false positives": record.false_positive, "false negatives": record.false_negative}
     figure = figure_of_runs("Runs with wrong structure", flags)
     return decide(

@@ -10,6 +10,7 @@ import numpy as np
 from manifold_id.statistics import Estimate, proportion
 
 Array = np.ndarray
+FEW = 10
 
 
 def inside(interval: tuple[float, float], low: float = -np.inf, high: float = np.inf) -> bool | None:
@@ -43,8 +44,11 @@ def bootstrap(
     """Return statistic(all seeds) and its percentile interval over `draws` resamples of the seeds.
 
     `statistic` takes an index array of seeds, with repeats. The resampling has a fixed generator of its own, so that a
-    verdict depends on the runs alone.
+    verdict depends on the runs alone. Of fewer than 10 seeds the interval is (-inf, inf): resamples of them say too
+    little.
     """
+    if seeds < FEW:
+        return Estimate(statistic(np.arange(seeds)), -np.inf, np.inf)
     rng = np.random.default_rng(20220425)
     values = [statistic(rng.integers(0, seeds, seeds)) for _ in range(draws)]
     tail = (1 - confidence) / 2

@@ -66,8 +66,13 @@ def test_samples_are_shared_out_to_bins_and_empty_bins_left_out():
 def test_a_power_law_has_its_exponent_as_slope_and_a_tight_interval():
     x = np.geomspace(1, 100, 9)
     assert log_slope(x, 3 * x**-2) == pytest.approx(-2)
-    fit = bootstrap(lambda i: log_slope(x, 3 * x**-2 * (1 + 0 * i.sum())), 5)
+    fit = bootstrap(lambda i: log_slope(x, 3 * x**-2 * (1 + 0 * i.sum())), 10)
     assert fit.low == pytest.approx(fit.high) == pytest.approx(-2)
+
+
+def test_a_few_seeds_have_no_interval():
+    fit = bootstrap(lambda i: float(i.mean()), 9)
+    assert (fit.value, fit.low, fit.high) == (4, -np.inf, np.inf)
 
 
 def test_an_interval_that_straddles_decides_nothing():

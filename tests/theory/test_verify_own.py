@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from scipy.sparse import csr_matrix
 
 from convex_bench import Problem, planted
 from convex_bench.commands.verify import verify as command
@@ -12,7 +13,7 @@ from convex_bench.theorems import MODULES, load_check, verify
 from convex_bench.theorems.instances import poon
 from convex_bench.theorems.testing import assert_theorem
 from manifold_id.methods import RDA, RMDA, NormalMapSGD, ProxGradient, ProxSAGA, ProxSGD
-from manifold_id.regularizers import L1
+from manifold_id.regularizers import L1, NuclearNorm, SparseGroupLasso
 
 PROBLEM = planted(n=200, groups=8, group_size=2, active=2, margin=0.5, seed=1).problem
 GENERAL = [name for name in MODULES if not isinstance(load_check(name).own, str)]
@@ -65,6 +66,13 @@ LASSO, LOGISTIC = (
     planted(n=200, groups=10, group_size=1, active=3, margin=0.5, loss=loss, seed=1).problem
     for loss in ("squared", "logistic")
 )
+HARD = {  # problems on which a statement is empty, or its formulas do not apply
+    "nothing held": Problem(LASSO.X, LASSO.y, "squared", L1(1e-9)),
+    "entries coupled by groups": Problem(LOGISTIC.X, LOGISTIC.y, regularizer=SparseGroupLasso(0.02, groups=2)),
+    "several outputs": Problem(LASSO.X, np.digitize(LASSO.y, [-1, 1]), "multinomial", L1(0.05)),
+    "rank": Problem(LASSO.X, np.digitize(LASSO.y, [-1, 1]), "multinomial", NuclearNorm(0.1)),
+    "sparse, with intercept": Problem(csr_matrix(LOGISTIC.X), LOGISTIC.y, regularizer=L1(0.05), intercept=True),
+}
 CASES = {  # a problem and a method with which each theorem holds, and its control fails
     "one-step-certificate": (PROBLEM, ProxSAGA(), {"seeds": 4, "steps": 300}),
     "dual-averaging-inclusion": (LOGISTIC, RMDA(lr=4.0, decay=0.8), {"seeds": 10}),
@@ -88,6 +96,13 @@ def test_each_theorem_holds_on_a_problem_of_ones_own_and_its_control_fails(name)
     problem, method, keywords = CASES[name]
     verdict = assert_theorem(name, problem, method, **keywords)
     assert verdict.assumptions and all(a.met for a in verdict.assumptions)
+
+
+@pytest.mark.parametrize("name", GENERAL)
+@pytest.mark.parametrize("kind", HARD)
+def test_no_theorem_fails_on_a_problem_that_it_is_not_about(name, kind):
+    method = CASES[name][1]
+    assert verify(name, HARD[kind], method, seeds=3, steps=60).status != "fails"
 
 
 def test_a_method_of_ones_own_is_judged():
