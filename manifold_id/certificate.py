@@ -27,8 +27,8 @@ class Certificate:
     codes : (atoms,) int8, the structure of w.
     margin : (atoms,) distance of -g to the relative boundary of d psi(w), absolute; +inf on smooth atoms.
     min_margin, relative_margin : the smallest margin, and the smallest margin / scale; +inf where all atoms are smooth.
-    smallest_active : the smallest norm of an active penalized atom (entry, group, singular value, jump); +inf where
-        none is active, NaN where the regularizer's atoms have no norm (box, simplex).
+    smallest_active : the smallest norm of an active penalized atom (entry, group, singular value, jump, distance to a
+        bound: `Regularizer.atom_norms`); +inf where none is active, NaN where the regularizer does not know it.
     status : "certified": residual <= 1e-12 and relative margin >= 1e-8, everywhere; "degenerate": stationary, but a
         margin is smaller, so that rounding alone may change the manifold; "failed": not stationary.
     """
@@ -111,13 +111,9 @@ def _smallest_active(regularizer: Regularizer, w: Array, codes: Array) -> float:
             norms = np.sqrt(np.bincount(form.labels, weights=flat**2, minlength=len(form.lam)))
             kept = penalized | (form.l1 > 0)
         norms = norms[kept & (codes[: len(norms)] > 0)]
-    elif type(inner).__name__ == "NuclearNorm":
-        norms = np.linalg.svd(x, compute_uv=False)[: int((codes > 0).sum())]
-    elif type(inner).__name__ == "TotalVariation":
-        jumps = np.abs(np.diff(x))
-        norms = np.concatenate([jumps[jumps > 0], np.abs(x[x != 0]) if len(codes) > len(jumps) else []])
     else:
-        return math.nan
+        norms = np.asarray(inner.atom_norms(x)).reshape(-1)
+        norms = norms[codes[: len(norms)] > 0]
     return float(np.min(norms, initial=math.inf))
 
 

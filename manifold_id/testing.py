@@ -101,6 +101,9 @@ def _stationary(regularizer: Regularizer, z: Array, g: Array) -> None:
     assert residual.shape == margin.shape == codes.shape, (
         f"{codes.shape} codes, {residual.shape} residuals, {margin.shape} margins: one for each atom is needed"
     )
+    norms = np.asarray(regularizer.atom_norms(z))
+    assert norms.shape == codes.shape, f"{norms.shape} atom_norms for {codes.shape} codes: one for each atom is needed"
+    assert not (norms[codes > 0] <= 0).any(), "an active atom has the norm 0: it is at its kink"
     size = 1.0 + float(np.abs(g).max())
     assert residual.max(initial=0.0) <= 1e-7 * size, f"the residual at a prox is {residual.max():.3g}, not 0"
     assert margin.min(initial=0.0) >= -1e-7 * size, f"a margin at a prox is {margin.min():.3g}: it must not be negative"

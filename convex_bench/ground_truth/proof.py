@@ -22,7 +22,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from scipy import linalg
@@ -35,7 +34,7 @@ from convex_bench.ground_truth.model_step import norm_curvature, parts
 from convex_bench.ground_truth.refine import Judged, column_squares
 from convex_bench.problem import Problem
 from manifold_id.certificate import Certificate
-from manifold_id.regularizers import Box, NuclearNorm, TotalVariation
+from manifold_id.regularizers import NuclearNorm, TotalVariation
 
 Array = np.ndarray
 LARGEST = 5000  # coordinates of a support whose Hessian is factored
@@ -267,22 +266,9 @@ def prove_strongly_convex(problem: Problem, w: Array, certificate: Certificate, 
     radius = r / float(D.min()) + outside
     change = problem.loss.curvature_bound * math.sqrt(float(q.sum())) * spread * r + float(np.linalg.norm(error))
     held = certificate.margin > 2.0 * math.sqrt(w.size) * change
-    on = np.broadcast_to(_away(problem, w, certificate) > 2.0 * radius, held.shape)
+    norms = np.asarray(problem.regularizer.atom_norms(w)).reshape(-1)
+    on = norms > 2.0 * radius  # false where the norm is NaN: not known
     return radius, np.where(certificate.codes > 0, on, held)
-
-
-def _away(problem: Problem, w: Array, certificate: Certificate) -> Array | float:
-    """Return how far the active atoms are from their kinks: an array by atom, or one number for all."""
-    penalty: Any = problem.penalty
-    x = w[: problem.n_features]
-    distance: Array | float = certificate.smallest_active
-    if isinstance(penalty, Box):
-        distance = np.minimum(np.abs(x - penalty.lower), np.abs(x - penalty.upper)).ravel()
-    elif math.isnan(certificate.smallest_active):
-        distance = np.abs(x).ravel()
-    if isinstance(distance, np.ndarray):
-        return np.append(distance, np.full(len(certificate.codes) - len(distance), np.inf))
-    return distance
 
 
 def _size_of_the_gap(problem: Problem, margins: Array, u: Array, primal: float) -> float:

@@ -150,6 +150,14 @@ class Regularizer(ABC):
         `w`, the point of tangency, is needed only where the manifold is curved (fixed rank).
         """
 
+    def atom_norms(self, w: Array) -> Array:
+        """Return, for each atom at one point w, how far w is from where an active atom would meet its kink.
+
+        The norm of a group, a singular value, a jump, the distance to a bound; NaN where that is not known, as here.
+        """
+        xp = array_namespace(w)
+        return xp.where(self.structure(w) == 0, xp.nan, xp.nan)
+
     def separable(self, shape: tuple[int, ...]) -> Separable | None:
         """Return the form that compiled loops use for a variable of `shape`, or None where psi has none.
 

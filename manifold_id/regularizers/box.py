@@ -115,6 +115,13 @@ class Box(Regularizer):
         codes = self.structure(w)
         return xp.where((codes == 1) | (low == high), xp.inf, xp.where(codes == 0, g, -g))
 
+    def atom_norms(self, w: Array) -> Array:
+        """Return the distance to the nearer bound."""
+        xp = array_namespace(w)
+        low, high = self._bounds(w)
+        below, above = w - low, high - w
+        return xp.where(below < above, below, above)
+
     def dimension(self, codes: Array, shape: tuple[int, ...] | None = None) -> Any:
         """Return the number of coordinates off their bounds, for each point of the batch."""
         xp = array_namespace(codes)

@@ -62,6 +62,10 @@ class _Changed(Regularizer):
         """Those of psi."""
         return self.psi.atom_names
 
+    def atom_norms(self, w: Array) -> Array:
+        """Return psi's."""
+        return self.psi.atom_norms(w)
+
     def dimension(self, codes: Array, shape: tuple[int, ...] | None = None) -> Any:
         """Return psi's."""
         return self.psi.dimension(codes, shape)
@@ -153,6 +157,10 @@ class Translated(_Changed):
     def prox_metric(self, w: Array, step: Array, d: Array) -> Array:
         """Return b + psi's at w - b."""
         return _like(self.shift, w) + self.psi.prox_metric(self._moved(w), step, d)
+
+    def atom_norms(self, w: Array) -> Array:
+        """Return psi's at w - b."""
+        return self.psi.atom_norms(self._moved(w))
 
     def structure(self, w: Array) -> Array:
         """Return psi's at w - b, which is exactly 0 where w is b."""
@@ -282,6 +290,10 @@ class Blocks(Regularizer):
     def structure(self, w: Array) -> Array:
         """Return the blocks' codes."""
         return self._joined([psi.structure(x) for (psi, _), (x,) in zip(self.parts, self._split(w), strict=True)])
+
+    def atom_norms(self, w: Array) -> Array:
+        """Return the blocks' numbers."""
+        return self._joined([psi.atom_norms(x) for (psi, _), (x,) in zip(self.parts, self._split(w), strict=True)])
 
     def residual(self, w: Array, g: Array) -> Array:
         """Return the blocks' residuals."""

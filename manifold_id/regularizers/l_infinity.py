@@ -89,6 +89,11 @@ class LInfNorm(Regularizer):
         inside = xp.where(held & ~alone, -g * xp.sign(w), xp.inf)
         return xp.where(zero, at_zero + xp.zeros_like(g), inside)
 
+    def atom_norms(self, w: Array) -> Array:
+        """Return how far |w_i| is below the largest magnitude."""
+        xp = array_namespace(w)
+        return xp.max(xp.abs(w), axis=-1, keepdims=True) - xp.abs(w)
+
     def dimension(self, codes: Array, shape: tuple[int, ...] | None = None) -> Any:
         """Return the number of entries below the largest magnitude plus one, 0 at w = 0."""
         xp = array_namespace(codes)

@@ -188,6 +188,13 @@ class Product(Regularizer):
         free, _, normal, slope = self._split(w, g)
         return array_namespace(w).where(free, math.inf, slope - normal)
 
+    def atom_norms(self, w: Array) -> Array:
+        """Return |w_g| of every atom; +inf of one without a kink."""
+        xp = array_namespace(w)
+        kinked = self.penalty.kinked(self.strength(w))
+        norms = xp.abs(self.grouping.numbers(w))
+        return norms if kinked is True else xp.where(xp.asarray(kinked) & (norms == norms), norms, xp.inf)
+
     def dimension(self, codes: Array, shape: tuple[int, ...] | None = None) -> Any:
         """Return the dimension of the manifold; `shape` of one point is needed where codes do not tell group sizes."""
         return self.grouping.dimension(codes > 0, shape)

@@ -93,6 +93,10 @@ class Simplex(Regularizer):
         xp = array_namespace(w)
         return xp.where(w > 0, xp.inf, self._rise(w, g))
 
+    def atom_norms(self, w: Array) -> Array:
+        """Return w."""
+        return w
+
     def dimension(self, codes: Array, shape: tuple[int, ...] | None = None) -> Any:
         """Return the dimension of the face, the size of the support less one, for each point of the batch."""
         xp = array_namespace(codes)

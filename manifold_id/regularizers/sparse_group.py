@@ -106,6 +106,10 @@ class SparseGroupLasso(Regularizer):
             active = active | groups.grouping.spread(xp.zeros_like(groups.grouping.norms(w)) == groups.strength(w), w)
         return xp.astype(self._flat(active), xp.int8)
 
+    def atom_norms(self, w: Array) -> Array:
+        """Return |w_i|."""
+        return self._flat(array_namespace(w).abs(w))
+
     def residual(self, w: Array, g: Array) -> Array:
         """Return the absolute values of the vector from -g to the nearest point of its subdifferential."""
         xp, grouping, lam = array_namespace(w), self._groups.grouping, self._groups.strength(w)

@@ -143,6 +143,12 @@ class TotalVariation(Regularizer):
         shape = (*w.shape[:-1], 2 * n - 1)
         return _like(margin.reshape(shape), w), _like(residual.reshape(shape), w)
 
+    def atom_norms(self, w: Array) -> Array:
+        """Return the jumps' sizes and, where l1 > 0, the entries'."""
+        xp = array_namespace(w)
+        jumps = xp.abs(w[..., 1:] - w[..., :-1])
+        return xp.concat([jumps, xp.abs(w)], axis=-1) if self.l1 else jumps
+
     def dimension(self, codes: Array, shape: tuple[int, ...] | None = None) -> Any:
         """Return the number of constant pieces that are free to move, for each point of the batch."""
         xp = array_namespace(codes)

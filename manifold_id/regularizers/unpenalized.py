@@ -49,6 +49,10 @@ class Zero(Regularizer):
         xp = array_namespace(w)
         return xp.astype(self._atom(w, 1.0), xp.int8)
 
+    def atom_norms(self, w: Array) -> Array:
+        """Return +inf: there is no kink."""
+        return self._atom(w, math.inf)
+
     def residual(self, w: Array, g: Array) -> Array:
         """Return |g|_2 as (*batch, 1)."""
         flat = g.reshape(*self._atom(g, 0.0).shape[:-1], -1)
@@ -136,6 +140,13 @@ class Unpenalized(Regularizer):
         """Return the prox of the penalized rows in the metric d; free rows are returned as they are."""
         penalized, free = self._split(w)
         return self._join(self.regularizer.prox_metric(penalized, step, self._split(d)[0]), free)
+
+    def atom_norms(self, w: Array) -> Array:
+        """Return those of the penalized rows, then +inf for each free row."""
+        penalized, free = self._split(w)
+        inner = self.regularizer.atom_norms(penalized)
+        norms = self._row_norms(free)
+        return array_namespace(w).concat([inner, norms + math.inf], axis=-1)
 
     def structure(self, w: Array) -> Array:
         """Return the codes of the penalized rows, then 1 for each free row."""

@@ -1,12 +1,14 @@
 """New regularizers from others: they stand the public checks, and are what they say in numbers and to the solver."""
 
+from dataclasses import dataclass
+
 import cvxpy as cp
 import numpy as np
 import pytest
 
 from convex_bench import Problem, Study, solve
 from manifold_id.methods import RDA
-from manifold_id.regularizers import L1, MCP, Box, GroupLasso, NonnegativeL1, NuclearNorm, TotalVariation
+from manifold_id.regularizers import L1, MCP, Box, GroupLasso, LInfNorm, NonnegativeL1, NuclearNorm, TotalVariation
 from manifold_id.regularizers.calculus import Blocks, Scaled, Tilted, Translated, conjugate_prox
 from manifold_id.testing import check_regularizer
 
@@ -83,3 +85,22 @@ def test_problems_are_solved_to_a_certificate_and_studied(tmp_path):
             assert problem.value(solution.w) <= problem.value(solution.w + 1e-3 * rng.standard_normal(6))
         frame = Study({"own": problem}, {"RDA": RDA(gamma=5.0)}, seeds=2, steps=500).run(tmp_path).frame()
         assert (frame["suboptimality"] < 0.5).all()
+
+
+def test_norms_of_atoms_are_distances_to_kinks_and_unknown_ones_prove_nothing():
+    w = np.array([0.5, -1.0, 0.0, 2.0, 0.3, -0.2])
+    np.testing.assert_allclose(Translated(L1(0.4), A).atom_norms(w), np.abs(w - A))
+    assert LInfNorm(0.5).atom_norms(w).tolist() == pytest.approx([1.5, 1.0, 2.0, 0.0, 1.7, 1.8])
+    assert Box(-1.0, 3.0).atom_norms(w).tolist() == pytest.approx([1.5, 0.0, 1.0, 1.0, 1.3, 0.8])
+
+    @dataclass(frozen=True)
+    class Unknown(Scaled):
+        def atom_norms(self, w):
+            return super().atom_norms(w) * np.nan
+
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((80, 6))
+    y = X @ [1.0, 0, 0, -1.0, 0, 0] + 0.1 * rng.standard_normal(80)
+    solutions = [solve(Problem(X, y, "squared", kind(L1(0.2), 1.0))) for kind in (Scaled, Unknown)]
+    assert [s.status for s in solutions] == ["certified", "degenerate"]
+    assert solutions[0].proved.all() and not solutions[1].proved[solutions[1].codes > 0].any()
