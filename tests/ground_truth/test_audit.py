@@ -1,6 +1,9 @@
 """The audit passes on the solver and finds each sort of false claim; a small run of it."""
 
 import copy
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,6 +13,18 @@ from convex_bench import solve
 from convex_bench.audit import __main__ as audit
 from convex_bench.audit import draw, judge
 from convex_bench.audit.draw import OTHERS
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def test_two_processes_give_the_table_of_one(tmp_path):
+    tables = []
+    for processes in ("1", "2"):
+        out = tmp_path / f"{processes}.csv"
+        words = [sys.executable, "-m", "convex_bench.audit", "--count", "10", "--seed", "60000", "--out", str(out)]
+        subprocess.run([*words, "--processes", processes], cwd=ROOT, check=True, capture_output=True, timeout=200)
+        tables.append(out.read_bytes())
+    assert tables[0] == tables[1]
 
 
 def test_a_small_run_finds_no_false_claim(tmp_path):
