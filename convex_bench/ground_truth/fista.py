@@ -19,8 +19,8 @@ def _metric(problem: Problem) -> tuple[Array, float] | None:
     """Return (d, L): f's gradient is L-Lipschitz in the metric d = c |x_j|^2 / n; None where it would not help."""
     squares = problem.column_squares().reshape(problem.shape) * (problem.loss.curvature_bound / problem.n)
     largest = float(squares.max())
-    if largest == 0.0 or float(squares.min()) > ALIKE * largest:
-        return None
+    if largest == 0.0 or float(squares.min()) > ALIKE * largest or hasattr(problem.penalty, "metric_gap"):
+        return None  # the last: a prox in a metric that is an inner loop itself
     d = np.where(squares > 0.0, squares, largest)
     try:
         problem.regularizer.prox_metric(np.zeros(problem.shape), 1.0, d)
