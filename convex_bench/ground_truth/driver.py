@@ -412,6 +412,8 @@ def _reason(problem: Problem, form: Form | None, best: Answer, status: str) -> s
             return "an atom that is off has a margin of zero up to rounding: its place on or off is not determined"
         if form is not None and _tiny(problem, form, best.w):
             return "an active atom is below 1e-8 of its prox-gradient threshold: its place on or off is not determined"
+        if form is None and np.isnan(np.asarray(problem.regularizer.atom_norms(best.w))).any():
+            return "psi does not say how far its active atoms are from their kinks: give its class `atom_norms`"
         return "the solution is not proved unique (dependent columns), or an active atom is zero up to its error"
     if form is None or best.judged is None:
         return "the iteration ended above the tolerance: centre and scale the columns of X"

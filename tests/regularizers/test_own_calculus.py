@@ -103,4 +103,5 @@ def test_norms_of_atoms_are_distances_to_kinks_and_unknown_ones_prove_nothing():
     y = X @ [1.0, 0, 0, -1.0, 0, 0] + 0.1 * rng.standard_normal(80)
     solutions = [solve(Problem(X, y, "squared", kind(L1(0.2), 1.0))) for kind in (Scaled, Unknown)]
     assert [s.status for s in solutions] == ["certified", "degenerate"]
+    assert "atom_norms" in solutions[1].reason
     assert solutions[0].proved.all() and not solutions[1].proved[solutions[1].codes > 0].any()
