@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from manifold_id.optim.fused import supports
-from manifold_id.optim.joint import join
+from manifold_id.optim.joint import groups_of, join
+from manifold_id.optim.reshaped import Reshaped
 from manifold_id.regularizers.base import Regularizer
 from manifold_id.validation import integer, real
 
@@ -87,15 +88,20 @@ def _check_joint(group: dict[str, Any], names: Sequence[object], method: str, me
     if not isinstance(axes, (tuple, list)) or len(axes) != len(params):
         raise ValueError(f"joint={axes!r} must have one axis for each of the group's {len(params)} parameters")
     for axis, p, name in zip(axes, params, names, strict=True):
-        integer(f"joint (axis of parameter {name!r} of shape {tuple(p.shape)})", axis, -p.ndim, p.ndim - 1)
-    counts = [p.shape[axis] for p, axis in zip(params, axes, strict=True)]
-    if len(set(counts)) > 1:
+        along = axis[0] if isinstance(axis, tuple) and len(axis) == 2 else axis
+        integer(f"joint (axis of parameter {name!r} of shape {tuple(p.shape)})", along, -p.ndim, p.ndim - 1)
+        if isinstance(axis, tuple) and len(axis[1]) != p.shape[along]:
+            raise ValueError(f"joint: {len(axis[1])} groups for the {p.shape[along]} slices of parameter {name!r}")
+    ragged = any(isinstance(axis, tuple) for axis in axes)
+    counts = [groups_of(p.shape, axis) for p, axis in zip(params, axes, strict=True)]
+    if len(set(counts)) > 1 and not ragged:
         listed = ", ".join(f"{name!r} {count}" for name, count in zip(names, counts, strict=True))
         raise ValueError(f"joint={tuple(axes)}: the parameters have different numbers of slices ({listed})")
     points = [p.detach().float() if p.dtype in HALF else p.detach() for p in params]
     if len({(x.device, x.dtype) for x in points}) > 1:
         raise ValueError(f"joint={tuple(axes)}: the parameters must be on one device and in one precision")
-    if getattr(regularizer, "axis", None) != 0:
+    rows = regularizer.regularizer if ragged and isinstance(regularizer, Reshaped) else regularizer
+    if getattr(rows, "axis", None) != 0 or (ragged and rows is regularizer):
         raise ValueError(
             f"joint={tuple(axes)} needs a regularizer with a group for each row of the joined matrix, such as "
             f"GroupLasso(1e-3, axis=0), not {regularizer!r}"

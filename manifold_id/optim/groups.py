@@ -11,8 +11,9 @@ import numpy as np
 from torch import nn
 from torch.nn.modules.conv import _ConvNd
 
+from manifold_id.optim.joint import Along, row_sizes
 from manifold_id.optim.reshaped import Reshaped
-from manifold_id.optim.units import units
+from manifold_id.optim.units import certain_units, traced_units
 from manifold_id.regularizers.base import Regularizer
 from manifold_id.validation import unknown_name
 
@@ -30,16 +31,19 @@ class Entry:
     shape: tuple[int, ...]
     regularizer: Regularizer | None
     also: tuple[str, ...] = ()  # other names of the same (tied) tensor
-    joint: tuple[str, int] | None = None  # where groups span tensors: the name of the first, the axis in this one
+    joint: tuple[str, Along] | None = None  # where groups span tensors: the name of the first, the axis in this one
+    why: str = ""  # why it is not regularized, where that is a question
 
     @property
     def atoms(self) -> str:
         """How many groups it has, in words."""
         if self.regularizer is None:
-            return "not regularized"
+            return f"not regularized{': ' * bool(self.why)}{self.why}"
         if self.joint is not None:
             first, along = self.joint
-            return f"{self.shape[along]} groups along axis {along}" if first == self.name else f"in those of {first}"
+            axis = along if isinstance(along, int) else along[0]
+            count = self.shape[along] if isinstance(along, int) else len(set(along[1]))
+            return f"{count} groups along axis {axis}" if first == self.name else f"in those of {first}"
         inner: Any = self.regularizer
         shape, own = self.shape, True
         if isinstance(inner, Reshaped):
@@ -69,7 +73,11 @@ class ParameterGroups(list[dict[str, Any]]):
 
 
 def group_parameters(
-    model: nn.Module, regularizer: Regularizer, by: str | Rule = "input_channel", verbose: bool = True
+    model: nn.Module,
+    regularizer: Regularizer,
+    by: str | Rule = "input_channel",
+    verbose: bool = True,
+    example_input: Any = None,
 ) -> ParameterGroups:
     """Return param groups for an optimizer: the weights, each with its regularizer, and the rest without one.
 
@@ -90,18 +98,25 @@ def group_parameters(
         axis 1 of transposed convolutions and of Embedding; in recurrent weights the rows of all gates of one unit.
         "neuron": the outgoing weights of each neuron of fully connected layers (as "input_channel", but convolutions
         are not regularized).
-        "unit": one group for each output of a Linear or convolution, across tensors: its weights, its bias, and its
-        scale and shift in the batch, instance or group norm registered right after it, so that nothing is left of a
-        unit whose group is zero. The last layer, whose outputs are the network's, is not regularized. Only for
-        regularizers with groups.
+        "unit": one group for each unit that can be removed, across tensors, so that nothing is left of a unit whose
+        group is zero: filters with their bias and the scale and shift of their norms; the channels of a residual
+        stream over all blocks that add to it; attention heads; LSTM and GRU units over their gates; embedding columns;
+        whole blocks of grouped convolutions and of group norms. Columns that read a unit lie in the units they
+        make. Outputs, inputs and what the data flow ties to them are not regularized. Only for regularizers with
+        groups. Without `example_input` only the layers inside an nn.Sequential are grouped; the table says why
+        others are left.
         A function (module, parameter name within it, parameter) -> axis, or a regularizer, or None (not regularized).
     verbose
         Whether to print the table.
+    example_input
+        For "unit": what `model` is called with, a tensor, a tuple of arguments or a mapping of named ones. The data
+        flow is traced on it, in evaluation mode.
 
     Raises
     ------
     TypeError, ValueError
-        For an argument of the wrong kind, an unknown `by`, or a model without anything to regularize.
+        For an argument of the wrong kind, an unknown `by`, a model without anything to regularize, or one that can't be
+        traced.
     """
     if not isinstance(model, nn.Module):
         raise TypeError(f"model={type(model).__name__} must be a torch.nn.Module")
@@ -113,7 +128,7 @@ def group_parameters(
         if isinstance(p, nn.parameter.UninitializedParameter):
             raise ValueError(f"parameter {name!r} is lazy and has no shape yet: run the model once before grouping it")
     if by == "unit":
-        return _shown(_by_unit(model, regularizer), verbose)
+        return _shown(_by_unit(model, regularizer, example_input), verbose)
     names: dict[nn.Parameter, list[str]] = {}
     chosen: dict[nn.Parameter, tuple[nn.Module, Regularizer | None]] = {}
     for full, module, name, p in _named(model):
@@ -146,39 +161,51 @@ def _shown(groups: ParameterGroups, verbose: bool) -> ParameterGroups:
     return groups
 
 
-def _by_unit(model: nn.Module, regularizer: Regularizer) -> ParameterGroups:
-    """Return one param group with joint groups for each layer, and one for all else."""
+def _by_unit(model: nn.Module, regularizer: Regularizer, example_input: Any) -> ParameterGroups:
+    """Return one param group with joint groups for each family of units, and one for all else."""
     rows = _along(regularizer, 0, 2) if _has_groups(regularizer) else None
     if rows is None:
         raise ValueError(f"by='unit' needs a regularizer with groups such as GroupLasso(1e-3), not {regularizer!r}")
+    found = certain_units(model) if example_input is None else traced_units(model, example_input)
+    if not found.families:
+        raise ValueError(f"by='unit' finds no inner units in {type(model).__name__}: it needs two layers with weights"
+                         + " in an nn.Sequential, or example_input to trace others" * (example_input is None))  # fmt: skip
     names: dict[nn.Parameter, list[str]] = {}
     layers: dict[nn.Parameter, nn.Module] = {}
     for full, module, _, p in _named(model):
         names.setdefault(p, []).append(full)
         layers.setdefault(p, module)
+    by_name = {name: p for p, own in names.items() for name in own}
     groups = ParameterGroups()
-    spanned: dict[nn.Parameter, tuple[str, int]] = {}
-    for unit in units(model):
-        first = names[unit[0][0]][0]
-        params = [(names[p][0], p) for p, _ in unit]
-        groups.append({"params": params, "regularizer": rows, "joint": tuple(axis for _, axis in unit)})
-        spanned |= {p: (first, axis) for p, axis in unit}
-    if not groups:
-        raise ValueError(f"by='unit' finds no inner units in {type(model).__name__}: it needs two layers with weights")
+    spanned: dict[nn.Parameter, tuple[str, Along, Regularizer]] = {}
+    for family in found.families:
+        joint = tuple(along for _, along in family)
+        psi = _of_rows(rows, [tuple(by_name[name].shape) for name, _ in family], joint)
+        first = names[by_name[family[0][0]]][0]
+        params = [(names[by_name[name]][0], by_name[name]) for name, _ in family]
+        groups.append({"params": params, "regularizer": psi, "joint": joint})
+        spanned |= {by_name[name]: (first, along, psi) for name, along in family}
     rest = [(names[p][0], p) for p in names if p not in spanned]
     groups.append({"params": rest, "regularizer": None})
-    groups.entries = tuple(
-        Entry(
-            name,
-            type(layers[p]).__name__,
-            tuple(p.shape),
-            rows if p in spanned else None,
-            tuple(others),
-            spanned.get(p),
-        )
-        for p, (name, *others) in names.items()
-    )
+    why = {by_name[name]: reason for name, reason in found.left.items()}
+    entries = []
+    for p, (name, *others) in names.items():
+        first, along, psi = spanned.get(p, (name, None, None))
+        joint = None if along is None else (first, along)
+        reason = why.get(p, "" if p.requires_grad else "it needs no gradient")
+        entries.append(Entry(name, type(layers[p]).__name__, tuple(p.shape), psi, tuple(others), joint, reason))
+    groups.entries = tuple(entries)
     return groups
+
+
+def _of_rows(rows: Regularizer, shapes: list[tuple[int, ...]], joint: tuple[Along, ...]) -> Regularizer:
+    """Return the regularizer of the joined matrix: of rows, each weighted by its own size where they are unequal."""
+    if all(isinstance(along, int) for along in joint):
+        return rows
+    sizes = row_sizes(shapes, joint)
+    if getattr(rows, "weights", None) == "sqrt_size":
+        rows = replace(rows, weights=tuple(math.sqrt(n) for n in sizes.tolist()))  # type: ignore[type-var]
+    return Reshaped(rows, (len(sizes), int(sizes.max())))
 
 
 def _choose(

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
-from manifold_id.optim.joint import join, split
+from manifold_id.optim.joint import Along, join, split
 from manifold_id.regularizers.base import Regularizer
 
 
@@ -42,13 +42,14 @@ def proximal_each(
     ys: Sequence[Tensor],
     step: float,
     ds: Sequence[Tensor | None],
-    joint: Sequence[int] | None,
+    joint: Sequence[Along] | None,
 ) -> list[Tensor]:
     """Return the prox of each tensor alone or, where groups span them, of all together, as plainly as can be."""
     if joint is None or regularizer is None or step == 0:
         return [proximal(regularizer, y, step, d) for y, d in zip(ys, ds, strict=True)]
     metric = [d for d in ds if d is not None]
-    return split(proximal(regularizer, join(ys, joint), step, join(metric, joint) if metric else None), ys, joint)
+    d = join(metric, joint, fill=1.0) if metric else None
+    return split(proximal(regularizer, join(ys, joint), step, d), ys, joint)
 
 
 def keep_gaps(

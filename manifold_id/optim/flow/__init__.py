@@ -3,5 +3,6 @@
 from manifold_id.optim.flow.flow import Contraction, Flow
 from manifold_id.optim.flow.follow import follow
 from manifold_id.optim.flow.trace import Trace, trace
+from manifold_id.optim.flow.units import Units
 
-__all__ = ["Contraction", "Flow", "Trace", "follow", "trace"]
+__all__ = ["Contraction", "Flow", "Trace", "Units", "follow", "trace"]

@@ -38,6 +38,7 @@ class Flow:
     contractions: list[Contraction] = field(default_factory=list)
     produced: set[Source] = field(default_factory=set)
     tensors: dict[str, Value] = field(default_factory=dict)  # parameters and buffers by name
+    normed: set[str] = field(default_factory=set)  # those divided by their own norm, which must not be zero
     node: fx.Node | None = None
 
     def why(self, what: str) -> str:

@@ -99,6 +99,8 @@ def _reduce(flow: Flow, given: Given, shapes: list[Shape]) -> Any:
     dims = _reduced(given, len(x.shape))
     assert flow.node is not None
     name = name_of(flow.node.target)
+    if name == "linalg_vector_norm" and node.op == "get_attr":
+        flow.normed.add(str(node.target))
     for d in dims:
         if x.axes[d].ids is None:
             continue
