@@ -134,7 +134,7 @@ def compress(run: str, out: str | None) -> None:
     nn_bench.compress.load_compressed loads it.
     """
     from nn_bench.checkpoint import save_weights
-    from nn_bench.compress import compress as compressed
+    from nn_bench.compress import compression, report
     from nn_bench.data import load_images
     from nn_bench.metrics import evaluate
     from nn_bench.result import load_result
@@ -143,13 +143,19 @@ def compress(run: str, out: str | None) -> None:
     result = load_result(Path(run))
     if result is None:
         raise ValueError(f"run={run!r} holds no finished run (no result.json): train one or finish it first")
-    small = compressed(result.model)
     images = load_images(result.config.data).limited(None, result.config.test_rows)
     with runtime(result.config.changed(device="cpu", precision="float32")) as where:
+        example = images.normalized(images.test[:4], where.dtype)
+        done = compression(result.model, example)
+        small = done.model
         measured = [(model, *evaluate(model, images, where)) for model in (result.model, small)]
+        sizes = report(result.model, small, example).table()
     for name, (model, accuracy, loss) in zip(("whole", "compressed"), measured, strict=True):
         weights = sum(p.numel() for p in model.parameters())
         click.echo(f"{name:<11} {weights:>10,d} weights   accuracy {accuracy:.4f}   loss {loss:.6f}")
+    click.echo(sizes)
+    if done.kept:
+        click.echo(done.table())
     path = Path(out or Path(run) / "compressed.safetensors")
     save_weights(small, path)
     click.echo(f"weights: {path}")

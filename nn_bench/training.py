@@ -160,11 +160,16 @@ class _Trainer:
         named = [(name, p) for name, p in self.model.named_parameters() if p.requires_grad]
         groups: Any = [{"params": named, "regularizer": None}]
         if psi is not None:
-            groups = group_parameters(self.model, psi, config.by, verbose=False)
+            example = self._example() if config.by == "unit" else None
+            groups = group_parameters(self.model, psi, config.by, verbose=False, example_input=example)
             for group in groups:
                 group["params"] = [(name, p) for name, p in group["params"] if p.requires_grad]
             groups = [group for group in groups if group["params"]]
         return method_entry(config.method).build(groups, config.lr, config.options, config.epochs * self.epoch_steps)
+
+    def _example(self) -> torch.Tensor:
+        """Return two images as the network is called with."""
+        return self.images.normalized(self.images.test[:2].to(self.run.device), self.run.dtype)
 
     # ---------------------------------------------------------------- checkpoints
 

@@ -41,9 +41,9 @@ class Entry:
             return f"not regularized{': ' * bool(self.why)}{self.why}"
         if self.joint is not None:
             first, along = self.joint
-            axis = along if isinstance(along, int) else along[0]
+            at = along if isinstance(along, int) else along[0]
             count = self.shape[along] if isinstance(along, int) else len(set(along[1]))
-            return f"{count} groups along axis {axis}" if first == self.name else f"in those of {first}"
+            return f"{count} groups along axis {at}" if first == self.name else f"in those of {first}"
         inner: Any = self.regularizer
         shape, own = self.shape, True
         if isinstance(inner, Reshaped):
@@ -168,8 +168,9 @@ def _by_unit(model: nn.Module, regularizer: Regularizer, example_input: Any) -> 
         raise ValueError(f"by='unit' needs a regularizer with groups such as GroupLasso(1e-3), not {regularizer!r}")
     found = certain_units(model) if example_input is None else traced_units(model, example_input)
     if not found.families:
-        raise ValueError(f"by='unit' finds no inner units in {type(model).__name__}: it needs two layers with weights"
-                         + " in an nn.Sequential, or example_input to trace others" * (example_input is None))  # fmt: skip
+        more = " in an nn.Sequential, or example_input to trace others" if example_input is None else ""
+        name = type(model).__name__
+        raise ValueError(f"by='unit' finds no inner units in {name}: it needs two layers with weights{more}")
     names: dict[nn.Parameter, list[str]] = {}
     layers: dict[nn.Parameter, nn.Module] = {}
     for full, module, _, p in _named(model):
@@ -190,10 +191,13 @@ def _by_unit(model: nn.Module, regularizer: Regularizer, example_input: Any) -> 
     why = {by_name[name]: reason for name, reason in found.left.items()}
     entries = []
     for p, (name, *others) in names.items():
-        first, along, psi = spanned.get(p, (name, None, None))
-        joint = None if along is None else (first, along)
-        reason = why.get(p, "" if p.requires_grad else "it needs no gradient")
-        entries.append(Entry(name, type(layers[p]).__name__, tuple(p.shape), psi, tuple(others), joint, reason))
+        entry = Entry(name, type(layers[p]).__name__, tuple(p.shape), None, tuple(others))
+        if p in spanned:
+            first, along, own = spanned[p]
+            entry = replace(entry, regularizer=own, joint=(first, along))
+        else:
+            entry = replace(entry, why=why.get(p, "" if p.requires_grad else "it needs no gradient"))
+        entries.append(entry)
     groups.entries = tuple(entries)
     return groups
 

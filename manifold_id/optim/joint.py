@@ -14,7 +14,6 @@ from torch import Tensor
 
 from manifold_id.regularizers.base import Regularizer
 
-
 Along = int | tuple[int, tuple[int, ...]]  # an axis; or an axis and the group of each of its slices
 
 
@@ -27,7 +26,10 @@ def join(tensors: Sequence[Tensor], axes: Sequence[Along], fill: float = 0.0) ->
         places, _ = _places(tuple(tuple(x.shape) for x in tensors), tuple(axes), tensors[0].device)
         flat = torch.cat([*(x.reshape(-1) for x in tensors), tensors[0].new_full((1,), fill)])
         return flat[places]
-    rows = [x.movedim(axis, 0).reshape(x.shape[axis], -1) for x, axis in zip(tensors, axes, strict=True)]
+    rows = []
+    for x, axis in zip(tensors, axes, strict=True):
+        assert isinstance(axis, int)
+        rows.append(x.movedim(axis, 0).reshape(x.shape[axis], -1))
     return torch.cat(rows, dim=1)
 
 
@@ -40,6 +42,7 @@ def split(joined: Tensor, like: Sequence[Tensor], axes: Sequence[Along]) -> list
     ends = accumulate((x.numel() // len(joined) for x in like), initial=0)
     parts = []
     for (a, b), x, axis in zip(pairwise(ends), like, axes, strict=True):
+        assert isinstance(axis, int)
         slices = x.movedim(axis, 0).shape
         parts.append(joined[:, a:b].reshape(slices).movedim(0, axis))
     return parts

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -81,7 +82,8 @@ def _connected(units: dict[str, set[int]]) -> list[list[str]]:
 
 _BETWEEN = (nn.ReLU, nn.LeakyReLU, nn.ELU, nn.SiLU, nn.GELU, nn.Tanh, nn.Sigmoid, nn.Identity, nn.Flatten, nn.Dropout,
             nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d, nn.AvgPool1d,
-            nn.AvgPool2d, nn.AvgPool3d, nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d, nn.AdaptiveAvgPool3d, _NormBase)  # fmt: skip
+            nn.AvgPool2d, nn.AvgPool3d, nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d, nn.AdaptiveAvgPool3d,
+            _NormBase)  # fmt: skip
 
 
 def certain_units(model: nn.Module) -> Found:
@@ -91,18 +93,22 @@ def certain_units(model: nn.Module) -> Found:
     found = Found()
     for chain in _chains(model):
         weighted = [i for i, layer in enumerate(chain) if isinstance(layer, (nn.Linear, _ConvNd))]
-        for i, j in zip(weighted, weighted[1:], strict=False):
+        for i, j in pairwise(weighted):
             layer, between = chain[i], chain[i + 1 : j]
             own = [layer._parameters.get("weight"), layer._parameters.get("bias")]
-            if own[0] is None or _blocks(layer) or _blocks(chain[j]) or not all(isinstance(m, _BETWEEN) for m in between):
+            if (
+                own[0] is None
+                or _blocks(layer)
+                or _blocks(chain[j])
+                or not all(isinstance(m, _BETWEEN) for m in between)
+            ):
                 continue
             axis = int(isinstance(layer, _ConvTransposeNd))
             outputs = own[0].shape[axis]
             for norm in (m for m in between if isinstance(m, _NormBase)):
                 own += [norm.weight, norm.bias] if norm.num_features == outputs else []
-            own = [p for p in own if p is not None]
-            if all(uses[id(p)] == 1 for p in own) and own[0].requires_grad:
-                trained = [p for p in own if p.requires_grad]
+            if all(uses[id(p)] == 1 for p in own if p is not None) and own[0].requires_grad:
+                trained = [p for p in own if p is not None and p.requires_grad]
                 found.families.append([(names[id(p)], axis if p is own[0] else 0) for p in trained])
     inside = {name for family in found.families for name, _ in family}
     reason = "where its values go is not known: give example_input"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import operator
+import warnings
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,19 @@ from manifold_id.optim.flow.rules import name_of
 from manifold_id.optim.flow.values import Value
 from nn_bench.compress.removable import Removal, magnitude_of
 
-_SIZED = ("view", "reshape", "_unsafe_view", "expand", "zeros", "ones", "full", "empty", "new_zeros", "new_ones", "new_full")
+_SIZED = (
+    "view",
+    "reshape",
+    "_unsafe_view",
+    "expand",
+    "zeros",
+    "ones",
+    "full",
+    "empty",
+    "new_zeros",
+    "new_ones",
+    "new_full",
+)
 
 
 def kept_along(value: Value, removal: Removal) -> list[np.ndarray]:
@@ -73,7 +86,9 @@ def _tensor(module: nn.Module, name: str) -> Tensor:
 
 def graph_form(flow: Flow, removal: Removal, tensors: dict[str, Tensor]) -> fx.GraphModule:
     """Return the graph with the changed tensors in the place of the old ones."""
-    small = copy.deepcopy(flow.trace.graph)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # torch copies its own tree of arguments by an old name
+        small = copy.deepcopy(flow.trace.graph)
     twins = dict(zip(flow.trace.graph.graph.nodes, small.graph.nodes, strict=True))
     for name, new in tensors.items():
         where, _, leaf = name.rpartition(".")
@@ -127,7 +142,9 @@ def _resize(flow: Flow, removal: Removal, old: fx.Node, node: fx.Node) -> None:
             before = kept_along(read, removal)[-back]
             if not (own.all() and before.all()):
                 low = int(own[:low].sum()) if low > 0 else -int((~own[:0]).sum() + before[: max(-low, 0)].sum())
-                high = int(own[len(own) - high :].sum()) if high > 0 else -int(before[len(before) + min(high, 0) :].sum())
+                high = (
+                    int(own[len(own) - high :].sum()) if high > 0 else -int(before[len(before) + min(high, 0) :].sum())
+                )
                 pads[2 * back - 2 : 2 * back] = low, high
         _set(node, 1, pads)
 

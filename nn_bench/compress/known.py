@@ -11,6 +11,7 @@ from torch import Tensor, fx
 
 from manifold_id.optim.flow.flow import bound
 from manifold_id.optim.flow.rules import is_entrywise, name_of
+from manifold_id.optim.flow.sums import operands
 
 # A mask says of each entry that it is known; these operations move entries, so they act on masks as on values.
 MOVES = ("view", "reshape", "_unsafe_view", "permute", "transpose", "t", "expand", "repeat", "slice", "flip", "select",
@@ -21,8 +22,8 @@ MIXES = ("avg_pool1d", "avg_pool2d", "avg_pool3d", "_adaptive_avg_pool2d", "_ada
          "adaptive_avg_pool1d", "max_pool2d", "max_pool3d", "max_pool2d_with_indices", "max_pool3d_with_indices",
          "upsample_nearest1d", "upsample_nearest2d", "upsample_nearest3d", "upsample_bilinear2d")  # fmt: skip
 PRODUCTS = ("linear", "convolution", "mm", "bmm", "addmm", "baddbmm", "mv", "dot")
-FILLED = ("zeros", "ones", "full", "new_zeros", "new_ones", "new_full", "zeros_like", "ones_like", "full_like", "arange",
-          "scalar_tensor")  # fmt: skip
+FILLED = ("zeros", "ones", "full", "new_zeros", "new_ones", "new_full", "zeros_like", "ones_like", "full_like",
+          "arange", "scalar_tensor")  # fmt: skip
 
 
 class Known(fx.Interpreter):
@@ -34,6 +35,7 @@ class Known(fx.Interpreter):
         self.visit = visit
 
     def run_node(self, n: fx.Node) -> Any:
+        """Run one operation, and note which entries of its result are known."""
         out = super().run_node(n)
         if n.op == "get_attr" and isinstance(out, Tensor):
             self.masks[n] = torch.ones_like(out, dtype=torch.bool)
@@ -65,7 +67,9 @@ class Known(fx.Interpreter):
         rule = _RULES.get(name)
         if rule is not None:
             mask = rule(given, self.env, self.masks, out)
-            return mask if isinstance(out, Tensor) else [mask, *(torch.zeros_like(x, dtype=torch.bool) for x in out[1:])]
+            return (
+                mask if isinstance(out, Tensor) else [mask, *(torch.zeros_like(x, dtype=torch.bool) for x in out[1:])]
+            )
         return torch.utils._pytree.tree_map(lambda x: torch.zeros_like(x, dtype=torch.bool), out)
 
     def _run(self, n: fx.Node, instead: dict[fx.Node, Any]) -> Any:
@@ -88,9 +92,9 @@ class Known(fx.Interpreter):
         if name in ("cat", "stack"):
             return self._run(n, {x: self.masks[x] for x in n.all_input_nodes if x in self.masks})
         first = n.all_input_nodes[0]
-        if name in ("index", "index_select"):
-            if not all(bool(self.masks[x].all()) for x in n.all_input_nodes[1:] if x in self.masks):
-                return torch.zeros_like(self.env[n] if n in self.env else self._run(n, {}), dtype=torch.bool)
+        places = [self.masks[x] for x in n.all_input_nodes[1:] if x in self.masks]
+        if name in ("index", "index_select") and not all(bool(mask.all()) for mask in places):
+            return torch.zeros_like(self._run(n, {}), dtype=torch.bool)
         if name == "constant_pad_nd":
             return torch.nn.functional.pad(self.masks[first], list(bound(n, self.env)["pad"]), value=True)
         if name.startswith(("reflection", "replication")):
@@ -100,8 +104,8 @@ class Known(fx.Interpreter):
     def _product(self, n: fx.Node, given: dict[str, Any], out: Tensor) -> Tensor:
         """A sum of products is known where no term is unknown: a term with a known zero never is."""
         bias = given.get("bias", given.get("self") if name_of(n.target) in ("addmm", "baddbmm") else None)
-        left, right = [x for x in n.all_input_nodes if x is not bias or n.all_input_nodes.count(x) > 1][:2] if len(
-            n.all_input_nodes) > 1 + (bias is not None) else (n.all_input_nodes[0],) * 2  # fmt: skip
+        keys = ("input", "weight") if "weight" in given else operands(given)
+        left, right = (given[key] for key in keys)
         kind = _float(self.env[left])
         unknown = [(~self.masks[x]).to(kind) for x in (left, right)]
         other = [(~(self.masks[x] & (self.env[x] == 0))).to(kind) for x in (left, right)]
@@ -184,7 +188,7 @@ def _embedding(given: dict[str, Any], env: Any, masks: Any, out: Any) -> Tensor:
 
 _RULES: dict[str, Callable[..., Tensor]] = {"layer_norm": _layer_norm, "group_norm": _group_norm}
 _RULES |= dict.fromkeys(("_native_batch_norm_legit_no_training", "_native_batch_norm_legit"), _batch_norm)
-_RULES |= dict.fromkeys(
-    ("sum", "mean", "amax", "amin", "var", "linalg_vector_norm", "prod", "any", "all", "logsumexp"), _reduce)  # fmt: skip
+_SUMS = ("sum", "mean", "amax", "amin", "var", "linalg_vector_norm", "prod", "any", "all", "logsumexp")
+_RULES |= dict.fromkeys(_SUMS, _reduce)
 _RULES |= dict.fromkeys(("softmax", "_softmax", "log_softmax", "_log_softmax", "cumsum"), _along)
 _RULES |= {"scaled_dot_product_attention": _attention, "embedding": _embedding}

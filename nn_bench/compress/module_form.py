@@ -67,7 +67,7 @@ def _tell(layer: nn.Module) -> None:
         layer.embedding_dim = weight.shape[1]
     elif isinstance(layer, nn.RNNBase):
         layer.hidden_size, layer.input_size = layer.weight_hh_l0.shape[1], layer.weight_ih_l0.shape[1]  # type: ignore
-        layer._init_flat_weights()  # type: ignore[operator]
+        layer._init_flat_weights()
     elif isinstance(layer, nn.RNNCellBase):
         layer.hidden_size, layer.input_size = layer.weight_hh.shape[1], layer.weight_ih.shape[1]
 

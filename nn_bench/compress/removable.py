@@ -82,7 +82,10 @@ def _emptied(flow: Flow, units: Units, removed: set[int]) -> int | None:
     if not removed:
         return None
     seen: set[int] = set()
-    for value in [*flow.tensors.values(), *(v for x in flow.values.values() for v in (x if isinstance(x, list) else [x]))]:
+    for value in [
+        *flow.tensors.values(),
+        *(v for x in flow.values.values() for v in (x if isinstance(x, list) else [x])),
+    ]:
         for axis in value.axes:
             if axis.ids is None or id(axis.ids) in seen or not len(axis.ids):
                 continue
@@ -115,7 +118,11 @@ def _measured(flow: Flow, units: Units, c: Contraction, env: dict, masks: dict) 
     x, known = _slices(env[node], axis), _slices(masks[node], axis)
     zero = (known & (x == 0)).all(dim=1)
     low, high = x.amin(dim=1), x.amax(dim=1)
-    even = high - low <= 4 * torch.finfo(x.dtype).eps * torch.maximum(high.abs(), low.abs()) if x.is_floating_point() else high == low
+    even = (
+        high - low <= 4 * torch.finfo(x.dtype).eps * torch.maximum(high.abs(), low.abs())
+        if x.is_floating_point()
+        else high == low
+    )
     value = torch.where(known.all(dim=1) & even, low.double(), torch.nan)
     rows, adds = np.array([-1]), ~zero.cpu().numpy()[None]
     weight = bias = None

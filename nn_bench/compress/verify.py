@@ -45,9 +45,9 @@ class _Comparer(fx.Interpreter):
             raise CompressionError(f"the smaller network fails in {where} ({n.name}): {error}") from error
         if n.name in self.expected:
             _, old = self.expected.pop(n.name)
-            error = difference(old, out)
-            if error > bound_of(old):
-                raise CompressionError(f"the smaller network differs by {error:.2g} in {where} ({n.name}): "
+            gap = difference(old, out)
+            if gap > bound_of(old):
+                raise CompressionError(f"the smaller network differs by {gap:.2g} in {where} ({n.name}): "
                                        "nothing was changed; please report the layer")  # fmt: skip
         return out
 
@@ -81,12 +81,16 @@ def run(model: nn.Module, trace: Trace) -> list[Tensor]:
 
 def same_outputs(before: list[Tensor], after: list[Tensor]) -> bool:
     """Return whether outputs are equal up to rounding."""
-    return len(before) == len(after) and all(difference(a, b) <= bound_of(a) for a, b in zip(before, after, strict=True))
+    return len(before) == len(after) and all(
+        difference(a, b) <= bound_of(a) for a, b in zip(before, after, strict=True)
+    )
 
 
 def bound_of(x: Tensor) -> float:
     """Return the largest difference that rounding may make."""
-    finite = x[torch.isfinite(x)] if x.is_floating_point() else x
+    if not x.is_floating_point():
+        return 0.0
+    finite = x[torch.isfinite(x)]
     scale = max(1.0, float(finite.abs().max())) if finite.numel() else 1.0
     return ROUNDING.get(x.dtype, 0.0) * scale
 

@@ -1,14 +1,18 @@
 """A compressed network has the outputs of the one it comes from."""
 
+import warnings
+
 import click.testing
 import pytest
 import torch
+from random_networks import Net, check_sizes
 from small_networks import config
 from torch import nn
+from torch.nn import functional as F
 
 from nn_bench import commands
 from nn_bench.checkpoint import save_weights
-from nn_bench.compress import compress, load_compressed
+from nn_bench.compress import CompressionError, compress, compression, load_compressed, removable, report, smaller
 from nn_bench.models import build_model
 from nn_bench.training import train
 
@@ -37,8 +41,8 @@ def sparse(model: nn.Module, share: float, seed: int = 0) -> nn.Module:
 def test_outputs_are_equal_and_weights_fewer(name, share, tmp_path):
     torch.manual_seed(0)
     model = sparse(build_model(name, (3, 32, 32), 10), 0.5)
-    small = compress(model)
     x = torch.randn(3, 3, 32, 32, dtype=torch.float64)
+    small = compress(model, x)
     torch.testing.assert_close(small(x), model(x), rtol=1e-10, atol=1e-12)
     save_weights(small, tmp_path / "small.safetensors")
     loaded = load_compressed(build_model(name, (3, 32, 32), 10), tmp_path / "small.safetensors").eval()
@@ -52,9 +56,9 @@ def test_units_that_are_always_zero_go_and_constant_ones_move_into_the_next_bias
     with torch.no_grad():
         model[0].weight[:2] = 0
         model[0].bias.copy_(torch.tensor([0.0, 0.7, 0.1]))
-    small = compress(model)
-    assert small[0].out_features == small[2].in_features == 1
     x = torch.randn(5, 4, dtype=torch.float64)
+    small = compress(model, x)
+    assert small[0].out_features == small[2].in_features == 1
     torch.testing.assert_close(small(x), model(x), rtol=1e-13, atol=1e-14)
     assert not torch.equal(small[2].bias, model[2].bias)
 
@@ -64,8 +68,11 @@ def test_a_constant_stays_before_a_layer_without_bias():
     with torch.no_grad():
         model[0].weight[:2] = 0
         model[0].bias.copy_(torch.tensor([0.0, 0.7, 0.1]))
-    small, x = compress(model), torch.randn(5, 4, dtype=torch.float64)
+    x = torch.randn(5, 4, dtype=torch.float64)
+    done = compression(model, x)
+    small = done.model
     assert small[0].out_features == 2
+    assert list(done.kept) == [("0.weight", "2 reads the constant 0.7 from it and no bias can take it")]
     torch.testing.assert_close(small(x), model(x), rtol=1e-13, atol=1e-14)
 
 
@@ -86,8 +93,8 @@ def constant(model: nn.Module, share: float, seed: int = 0) -> nn.Module:
 def test_constant_units_go_where_the_next_layer_can_take_them(name, tmp_path):
     torch.manual_seed(0)
     model = constant(build_model(name, (3, 32, 32), 10), 0.4)
-    small = compress(model)
     x = torch.randn(3, 3, 32, 32, dtype=torch.float64)
+    small = compress(model, x)
     torch.testing.assert_close(small(x), model(x), rtol=1e-10, atol=1e-12)
     pairs = zip(small.modules(), model.modules(), strict=True)
     smaller = [a.weight.shape[0] < b.weight.shape[0] for a, b in pairs if isinstance(b, (nn.Linear, nn.Conv2d))]
@@ -101,21 +108,24 @@ def test_constant_units_go_where_the_next_layer_can_take_them(name, tmp_path):
     assert torch.equal(loaded(x), small(x))
 
 
+@pytest.mark.parametrize("flat", [True, False])
 @pytest.mark.parametrize(
-    ("pool", "goes"),
+    ("pool", "even"),
     [
         (nn.MaxPool2d(3, 2, padding=1), True),  # pads by -infinity
         (nn.AvgPool2d(2), True),
-        (nn.AvgPool2d(3, 2, padding=1), False),
-        (nn.AvgPool2d(2, divisor_override=3), False),
+        (nn.AvgPool2d(3, 2, padding=1), False),  # smaller at the borders
+        (nn.AvgPool2d(2, divisor_override=3), True),
     ],
 )
-def test_constants_go_through_pooling_that_keeps_them(pool, goes):
-    model = nn.Sequential(nn.Conv2d(1, 3, 3), nn.Tanh(), pool, nn.Dropout(), nn.Flatten(), nn.LazyLinear(2))
+def test_constants_go_through_pooling(pool, even, flat):
+    last = [nn.Flatten(), nn.LazyLinear(2)] if flat else [nn.Conv2d(3, 2, 2)]
+    goes = even or flat  # a linear layer takes another constant from each place
+    model = nn.Sequential(nn.Conv2d(1, 3, 3), nn.Tanh(), pool, nn.Dropout(), *last)
     x = torch.randn(4, 1, 9, 9, dtype=torch.float64)
     model.double().eval()(x)
     model[0].weight.data[1] = 0
-    small = compress(model)
+    small = compress(model, x)
     assert small[0].out_channels == 3 - goes
     torch.testing.assert_close(small(x), model(x), rtol=1e-13, atol=1e-14)
 
@@ -127,16 +137,17 @@ def test_a_shift_after_a_dead_channel_keeps_it_before_a_padded_layer():
     with torch.no_grad():
         model[0].weight[0] = 0
         model[1].bias[0] = 0.5
-    assert compress(model)[0].out_channels == 2
+    x = torch.randn(2, 1, 8, 8, dtype=torch.float64)
+    assert compress(model, x)[0].out_channels == 2
     model[3].padding = (0, 0)
-    small, x = compress(model), torch.randn(2, 1, 8, 8, dtype=torch.float64)
+    small = compress(model, x)
     assert small[0].out_channels == 1
     torch.testing.assert_close(small.eval()(x), model.eval()(x), rtol=1e-13, atol=1e-14)
     model[3].padding = (1, 1)
     with torch.no_grad():
         model[1].bias[0] = 0
-    small = compress(model)
-    assert small[0].out_channels == 1
+    small = compress(model.train(), x)
+    assert small[0].out_channels == 1 and small.training and small[1].training
     torch.testing.assert_close(small.eval()(x), model.eval()(x))
 
 
@@ -144,9 +155,9 @@ def test_removal_goes_on_backwards_and_leaves_one_unit():
     model = nn.Sequential(nn.Linear(3, 5), nn.ReLU(), nn.Linear(5, 6), nn.ReLU(), nn.Linear(6, 2))
     with torch.no_grad():
         model[4].weight.zero_()
-    small = compress(model)
-    assert small[2].out_features == 1
     x = torch.randn(4, 3)
+    small = compress(model, x)
+    assert small[2].out_features == 1
     torch.testing.assert_close(small(x), model(x))
 
 
@@ -162,27 +173,134 @@ class Branches(nn.Module):
         return self.outer(self.inner(x) + x.sum(dim=1, keepdim=True))
 
 
-def test_only_units_inside_a_chain_are_removed():
+def test_what_several_branches_share_goes_too():
     model = Branches().double()
     with torch.no_grad():
         model.inner[2].weight[:, 1] = 0
-        model.inner[2].weight[3] = 0
+        model.inner[2].weight[3] = 0  # but for the branch beside it this would be a zero unit
         model.inner[2].bias[3] = 0
         model.outer.weight[:, 0] = 0
-    small, x = compress(model), torch.randn(5, 3, dtype=torch.float64)
-    assert small.inner[0].out_features == 3 and small.inner[2].out_features == 4 == small.outer.in_features
+    x = torch.randn(5, 3, dtype=torch.float64)
+    done = compression(model, x)
+    small = done.model
+    assert small.inner[0].out_features == 3 == small.inner[2].out_features == small.outer.in_features
     torch.testing.assert_close(small(x), model(x))
+    assert list(done.kept) == [("inner.2.weight", "outer reads a value from it")]
 
 
-def test_models_without_inner_units_and_shared_weights_are_refused():
-    with pytest.raises(ValueError, match="no two layers in a row"):
-        compress(nn.Linear(2, 2))
-    with pytest.raises(ValueError, match="no two layers in a row"):
-        compress(nn.Sequential(nn.Conv2d(2, 2, 3, groups=2), nn.Conv2d(2, 2, 3)))
+def test_outputs_inputs_and_tied_layers_stay():
+    x = torch.randn(4, 2)
+    alone = nn.Linear(2, 2)
     tied = nn.Sequential(nn.Linear(2, 2), nn.ReLU(), nn.Linear(2, 2), nn.ReLU(), nn.Linear(2, 2))
     tied[4].weight = tied[0].weight
-    with pytest.raises(ValueError, match="shares its weight"):
-        compress(tied)
+    with torch.no_grad():
+        for layer in (alone, tied[4]):
+            layer.weight[0] = 0
+            layer.bias[0] = 0
+    for model, name in ((alone, "weight"), (tied, "0.weight")):
+        done = compression(model, x)
+        assert done.removed == 0 and torch.equal(done.model(x), model(x))
+        assert (name, "an output of the network") in done.kept or name == "0.weight"
+    with pytest.raises(TypeError, match="example_input"):
+        compress(alone, 3)
+    with pytest.raises(TypeError, match="model=int"):
+        compress(3, x)
+
+
+class Inner(nn.Module):
+    """An inner value of the Sequential is an output of its own."""
+
+    def __init__(self):
+        super().__init__()
+        self.net = nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 3))
+
+    def forward(self, x):
+        h = self.net[0](x)
+        return self.net[1:](h).mean() + h.abs().sum()
+
+
+def test_an_inner_value_that_is_used_elsewhere_keeps_its_unit():
+    model, x = Inner(), torch.randn(5, 6)
+    with torch.no_grad():
+        model.net[2].weight[:, ::2] = 0
+    assert compression(model, x).removed == 0
+    with torch.no_grad():
+        model.net[0].weight[0] = 0
+        model.net[0].bias[0] = 0
+    done = compression(model, x)
+    assert done.removed == 1
+    torch.testing.assert_close(done.model(x), model(x))
+
+
+class Opaque(nn.Module):
+    """Sorts its channels: an operation without a rule keeps what it touches; the rest goes."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b, self.c = nn.Linear(3, 6), nn.Linear(6, 6), nn.Linear(6, 2)
+
+    def forward(self, x):
+        return self.c(self.b(self.a(x).relu()).sort(dim=1).values)
+
+
+def test_what_is_not_followed_stays_and_is_named():
+    model, x = Opaque(), torch.randn(4, 3)
+    with torch.no_grad():
+        for layer in (model.a, model.b):
+            layer.weight[:2] = 0
+            layer.bias[:2] = 0
+    done = compression(model, x)
+    assert done.model.a.out_features == 4 and done.model.b.out_features == 6
+    assert dict(done.kept) == {("b.weight", "sort over it in Opaque.forward"): 2}
+    assert "b.weight: 2 zero slices stay: sort" in done.table()
+
+
+class Functional(nn.Module):
+    """LeNet as in tutorials, its sizes written into forward."""
+
+    def __init__(self):
+        super().__init__()
+        self.c1, self.c2 = nn.Conv2d(1, 6, 5), nn.Conv2d(6, 16, 5)
+        self.f1, self.f2 = nn.Linear(16 * 16, 20), nn.Linear(20, 4)
+
+    def forward(self, x):
+        x = F.max_pool2d(F.relu(self.c1(x)), 2)
+        x = F.max_pool2d(F.relu(self.c2(x)), 2)
+        return self.f2(F.relu(self.f1(x.view(-1, 256))))
+
+
+def test_sizes_in_the_code_give_the_traced_graph():
+    model, x = Functional(), torch.randn(2, 1, 28, 28)
+    with torch.no_grad():
+        model.c2.weight[:5] = 0
+        model.f1.weight[3:13] = 0
+    done = compression(model, x)
+    shapes = {name: tuple(p.shape) for name, p in done.model.named_parameters()}
+    assert done.form == "graph" and shapes["f1.weight"] == (10, 11 * 16) and shapes["c2.weight"][0] == 11
+    other = torch.randn(7, 1, 28, 28)  # of another batch size
+    torch.testing.assert_close(done.model(other), model(other))
+
+
+def test_a_wrong_removal_is_raised_and_names_the_layer(monkeypatch):
+    model, x = nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2)), torch.randn(5, 4)
+
+    def careless(flow):
+        removal = removable.removable(flow)
+        removal.removed = {0}
+        return removal
+
+    monkeypatch.setattr(smaller, "removable", careless)
+    with pytest.raises(CompressionError, match=r"differs by .* in 2 \(linear_1\)"):
+        compress(model, x)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_random_networks_lose_all_zero_units_and_nothing_else(seed):
+    model = Net(seed).eval()
+    done = compression(model, model.example)
+    with torch.no_grad():
+        assert (done.model(model.example) - model(model.example)).abs().max() <= 1e-5
+    check_sizes(model, done.model)
 
 
 def test_the_command_measures_both_networks_and_writes_the_small_one(tmp_path):
@@ -197,3 +315,29 @@ def test_the_command_measures_both_networks_and_writes_the_small_one(tmp_path):
     assert sum(p.numel() for p in again.parameters()) == int(small[1].replace(",", ""))
     failed = click.testing.CliRunner().invoke(commands.compress, [str(tmp_path)])
     assert "no finished run" in str(failed.exception)
+
+
+def test_the_report_measures_both_networks_layer_by_layer():
+    model, x = nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 3)), torch.randn(5, 6)
+    with torch.no_grad():
+        model[0].weight[:4] = 0
+    small = compress(model, x)
+    done = report(model, small, x)
+    assert (done.before.parameters, done.after.parameters) == (6 * 8 + 8 + 8 * 3 + 3, 6 * 4 + 4 + 4 * 3 + 3)
+    assert (done.before.flops, done.after.flops) == (2 * 5 * (6 * 8 + 8 * 3), 2 * 5 * (6 * 4 + 4 * 3))
+    assert done.after.bytes < done.before.bytes and done.after.seconds > 0
+    assert done.after.layers == {"0": 28, "2": 15}
+    lines = done.table().splitlines()
+    assert lines[1].split() == ["parameters", "83", "43", "51.8%"] and lines[-1].split() == ["2", "27", "15", "55.6%"]
+
+
+def test_the_smaller_network_can_be_exported():
+    model, x = Functional().eval(), torch.randn(2, 1, 28, 28)
+    with torch.no_grad():
+        model.f1.weight[3:13] = 0
+    for network in (model, nn.Sequential(nn.Conv2d(1, 2, 3), nn.Flatten(), nn.Linear(2 * 26 * 26, 2)).eval()):
+        small = compress(network, x)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)
+            exported = torch.export.export(small, (x,)).module()
+        torch.testing.assert_close(exported(x), network(x))

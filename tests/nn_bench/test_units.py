@@ -61,7 +61,7 @@ def test_dead_units_go_whole_even_through_batch_normalization():
     x = torch.randn(4, 3, 32, 32, dtype=torch.float64)
     model(x)  # running statistics
     model.eval()
-    small = compress(model)
+    small = compress(model, x)
     torch.testing.assert_close(small(x), model(x), rtol=1e-9, atol=1e-12)
     widths = [(a.out_channels, b.out_channels) for a, b in zip(model, small, strict=True) if isinstance(a, nn.Conv2d)]
     assert widths and all(after == -(-before // 3) for before, after in widths)

@@ -10,7 +10,7 @@ from optim.model_zoo import OPTIMIZERS
 from torch import nn
 
 from manifold_id import optim
-from manifold_id.optim import RMDA, ProxSGD, SparseRetraining, group_parameters
+from manifold_id.optim import RMDA, ProxSGD, Reshaped, SparseRetraining, group_parameters
 from manifold_id.optim.joint import join, split
 from manifold_id.regularizers import L1, MCP, GroupLasso, SparseGroupLasso
 from manifold_id.tracking import ManifoldTracker
@@ -167,21 +167,35 @@ class Net(nn.Module):
         self.inner = nn.Sequential(nn.Linear(6, 7), nn.BatchNorm1d(7, affine=False))
         self.head = nn.Linear(7, 3)
 
+    def forward(self, x):
+        x = self.norm(self.conv(x)).relu()
+        x = self.after(self.plain(x).movedim(1, -1)).movedim(-1, 1)
+        return self.head(self.inner(self.wide(self.up(x)).amax((2, 3))))
+
+
+EXAMPLE = torch.zeros(2, 1, 8, 8)
+
 
 def test_units_are_weights_bias_and_channel_norm(capsys):
-    groups = group_parameters(Net(), GroupLasso(0.2, weights=None), by="unit")
+    groups = group_parameters(Net(), GroupLasso(0.2, weights=None), by="unit", example_input=EXAMPLE)
     made = [([name for name, _ in g["params"]], g.get("joint"), g["regularizer"]) for g in groups]
     rows = GroupLasso(0.2, weights=None, axis=0)
+    pairs = (0, (0, 0, 0, 1, 1, 1))  # the channels of one group of the norm go together
     assert made[:-1] == [
         (["conv.weight", "conv.bias", "norm.weight", "norm.bias"], (0, 0, 0, 0), rows),
-        (["plain.weight"], (0,), rows),
-        (["up.weight", "up.bias", "wide.weight", "wide.bias"], (1, 0, 0, 0), rows),
+        (
+            ["up.weight", "up.bias", "wide.weight", "wide.bias"],
+            ((1, pairs[1]), pairs, pairs, pairs),
+            Reshaped(rows, (2, 3 * (5 * 9 + 3))),
+        ),
         (["inner.0.weight", "inner.0.bias"], (0, 0), rows),
     ]
-    assert made[-1] == (["after.weight", "after.bias", "head.weight", "head.bias"], None, None)
+    left = ["plain.weight", "after.weight", "after.bias", "head.weight", "head.bias"]
+    assert made[-1] == (left, None, None)
     printed = capsys.readouterr().out.splitlines()
-    assert printed[0].endswith("4 groups along axis 0") and printed[2].endswith("in those of conv.weight")
-    assert any(line.startswith("up.weight") and line.endswith("6 groups along axis 1") for line in printed)
+    assert printed[0].endswith("4 groups along axis 0") and "layer normalization over it in after" in printed[4]
+    assert any(line.startswith("up.weight") and line.endswith("2 groups along axis 1") for line in printed)
+    assert printed[-1].endswith("not regularized: an output of the network")
     assert len(printed) == sum(1 for _ in Net().parameters())
 
 
@@ -191,8 +205,10 @@ def test_units_of_tied_and_frozen_layers():
     model[2].bias.requires_grad_(False)
     groups = group_parameters(model, GroupLasso(0.1), by="unit", verbose=False)
     assert [[name for name, _ in g["params"]] for g in groups] == [
-        ["0.weight", "0.bias"], ["2.weight"], ["1.bias", "2.bias", "3.weight", "3.bias"],
+        ["2.weight"], ["0.weight", "0.bias", "1.bias", "2.bias", "3.weight", "3.bias"],
     ]  # fmt: skip
+    traced = group_parameters(model, GroupLasso(0.1), by="unit", verbose=False, example_input=torch.ones(2, 3))
+    assert [[name for name, _ in g["params"]] for g in traced] == [[name for name, _ in g["params"]] for g in groups]
     optimizer = RMDA(groups, lr=0.1)
     model(torch.ones(2, 3)).sum().backward()
     optimizer.step()

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
-from manifold_id.optim.flow.flow import Flow, bound
 from manifold_id.optim.flow import rules, sums
+from manifold_id.optim.flow.flow import Flow, bound
 from manifold_id.optim.flow.trace import Trace
 from manifold_id.optim.flow.values import Value
 
@@ -44,7 +44,7 @@ class _Follower(fx.Interpreter):
                     for axis in value.axes:
                         flow.pin(axis, "an output of the network")
         elif n.target is operator.getitem and n.args[0] in flow.values:
-            flow.values[n] = flow.values[n.args[0]][n.args[1]]
+            flow.values[n] = flow.values[n.args[0]][n.args[1]]  # type: ignore[index]
         elif any(isinstance(x, Tensor) for x in (out if isinstance(out, (tuple, list)) else [out])):
             many = isinstance(out, (tuple, list))
             shapes = [tuple(x.shape) if isinstance(x, Tensor) else () for x in (out if many else [out])]

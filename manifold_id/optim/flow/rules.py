@@ -166,12 +166,16 @@ def _slice(flow: Flow, given: Given, shapes: list[Shape]) -> Value:
             flow.pin(axes[dim], flow.why("a slice with steps"))
             axes[dim] = KEPT
         else:
-            axes[dim] = Axis(ids[places] if len(ids[places]) > 1 else _alone(flow, ids[places]), axes[dim].sources)
+            axes[dim] = Axis(_several(flow, ids[places]), axes[dim].sources)
     return Value(shapes[0], tuple(axes), x.live)
 
 
-def _alone(flow: Flow, ids: np.ndarray) -> None:
+def _several(flow: Flow, ids: np.ndarray) -> np.ndarray | None:
+    """Return the labels; of a single entry, which stays, None."""
+    if len(ids) > 1:
+        return ids
     flow.labels.pin(ids, flow.why("a slice of one entry"))
+    return None
 
 
 @_rule("split", "split_with_sizes", "chunk", "unbind")
@@ -187,9 +191,7 @@ def _split(flow: Flow, given: Given, shapes: list[Shape]) -> list[Value]:
     for shape in shapes:
         stop = start + shape[dim]
         ids = x.axes[dim].ids
-        part = None if ids is None else ids[start:stop]
-        if part is not None and len(part) == 1:
-            part = _alone(flow, part)
+        part = None if ids is None else _several(flow, ids[start:stop])
         axes = (*x.axes[:dim], Axis(part, x.axes[dim].sources), *x.axes[dim + 1 :])
         found.append(Value(shape, axes, x.live))
         start = stop
@@ -292,7 +294,8 @@ def _lookup(flow: Flow, x: Value, index: Value) -> Value:
 
 _POOLS = ("max_pool{}d_with_indices", "max_pool{}d", "avg_pool{}d", "adaptive_avg_pool{}d", "_adaptive_avg_pool{}d",
           "adaptive_max_pool{}d", "reflection_pad{}d", "replication_pad{}d")  # fmt: skip
-_SCALES = {1: ("upsample_nearest1d", "upsample_linear1d"), 3: ("upsample_nearest3d", "upsample_trilinear3d")}
+_SCALES: dict[int, tuple[str, ...]] = {1: ("upsample_nearest1d", "upsample_linear1d")}
+_SCALES[3] = ("upsample_nearest3d", "upsample_trilinear3d")
 _SCALES[2] = ("upsample_nearest2d", "upsample_bilinear2d", "upsample_bicubic2d", "_upsample_bilinear2d_aa")
 SPATIAL = {name.format(k): k for k in (1, 2, 3) for name in (*_POOLS, *_SCALES[k])}
 
@@ -301,7 +304,7 @@ def _spatial(flow: Flow, given: Given, shapes: list[Shape]) -> Any:
     """Pooling and the like, channel by channel."""
     assert flow.node is not None
     k = SPATIAL[name_of(flow.node.target)]
-    x: Value = flow.values[given.get("self", given.get("input"))]
+    x: Value = flow.values[given["self"] if "self" in given else given["input"]]
     for axis in x.axes[-k:]:
         flow.pin(axis, flow.why("pooling over it"))
     found = [Value(shape, (*x.axes[:-k], *(KEPT,) * k), x.live) for shape in shapes]

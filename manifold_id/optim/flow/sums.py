@@ -33,7 +33,7 @@ def _linear(flow: Flow, given: Given, shapes: list[Shape]) -> Value:
 
 def _matmul(flow: Flow, given: Given, shapes: list[Shape]) -> Value:
     """mm, bmm, mv, dot and their sums with a bias: (batch, i, k) (batch, k, j)."""
-    left, right = (given[key] for key in _operands(given))
+    left, right = (given[key] for key in operands(given))
     x, y = flow.values[left], flow.values[right]
     live = x.live or y.live
     flow.contract((left, len(x.shape) - 1), (right, max(len(y.shape) - 2, 0)))
@@ -47,7 +47,8 @@ def _matmul(flow: Flow, given: Given, shapes: list[Shape]) -> Value:
     return out if added is None else entrywise(flow, [out, added], shapes[0])
 
 
-def _operands(given: Given) -> Sequence[str]:
+def operands(given: Given) -> Sequence[str]:
+    """Return the names of the two factors of a matrix product."""
     for pair in (("mat1", "mat2"), ("batch1", "batch2"), ("mat", "vec"), ("self", "mat2"), ("self", "vec")):
         if all(key in given for key in pair):
             return pair
@@ -191,10 +192,24 @@ def _kept(flow: Flow, inputs: list[Value], shapes: list[Shape]) -> Value:
 
 RULES |= {"linear": _linear, "convolution": _convolution, "scaled_dot_product_attention": _attention}
 RULES |= dict.fromkeys(("mm", "bmm", "mv", "dot", "addmm", "baddbmm", "addmv"), _matmul)
-RULES |= dict.fromkeys(
-    ("sum", "mean", "amax", "amin", "max", "min", "prod", "any", "all", "var", "var_mean", "std", "argmax", "argmin",
-     "logsumexp", "linalg_vector_norm", "norm", "median"), _reduce)  # fmt: skip
-RULES |= dict.fromkeys(
-    ("softmax", "_softmax", "log_softmax", "_log_softmax", "cumsum", "cumprod", "sort", "topk", "logcumsumexp"), _along)  # fmt: skip
+_OVER = (
+    "sum",
+    "mean",
+    "amax",
+    "amin",
+    "max",
+    "min",
+    "prod",
+    "any",
+    "all",
+    "var",
+    "var_mean",
+    "std",
+    "argmax",
+    "argmin",
+)
+RULES |= dict.fromkeys((*_OVER, "logsumexp", "linalg_vector_norm", "norm", "median"), _reduce)
+_ALONG = ("softmax", "_softmax", "log_softmax", "_log_softmax", "cumsum", "cumprod", "logcumsumexp", "sort", "topk")
+RULES |= dict.fromkeys(_ALONG, _along)
 RULES |= {"_native_batch_norm_legit_no_training": _batch_norm, "_native_batch_norm_legit": _batch_norm}
 RULES |= {"native_batch_norm": _batch_norm, "layer_norm": _layer_norm, "group_norm": _group_norm}

@@ -75,9 +75,10 @@ def trace(model: nn.Module, example_input: Any) -> Trace:
     args, kwargs = call_of(example_input)
     leaves = torch.utils._pytree.tree_leaves((args, kwargs))
     if not any(isinstance(x, Tensor) for x in leaves):
-        raise TypeError(f"example_input={type(example_input).__name__} holds no tensor: give what forward is called with")
-    with evaluating(model), torch.enable_grad(), _plain_kernels(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+        raise TypeError(
+            f"example_input={type(example_input).__name__} holds no tensor: give what forward is called with"
+        )
+    with _plain_kernels(), evaluating(model), torch.enable_grad():
         first: Exception | None = None
         for dynamic in (True, False):  # any batch size where the model allows it
             try:
@@ -96,13 +97,16 @@ def _exported(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], d
     exported = torch.export.export(model, args, kwargs, dynamic_shapes=shapes, strict=False)
     table = torch.export.default_decompositions()
     for op in list(table):
-        if getattr(op, "_schema", None) is not None and op._schema.name.removeprefix("aten::") in WHOLE:
+        schema = getattr(op, "_schema", None)
+        if schema is not None and schema.name.removeprefix("aten::") in WHOLE:
             table.pop(op)
     module = exported.run_decompositions(table).module()
     assert isinstance(module, fx.GraphModule)
     for node in list(module.graph.nodes):  # checks of the input's shape
         if node.op == "call_module" and not node.users:
             module.graph.erase_node(node)
+        if node.target is torch.ops.aten.view.default:  # whatever the strides of what is smaller
+            node.target = torch.ops.aten.reshape.default
     module.graph.eliminate_dead_code()
     module.recompile()
     return module
@@ -124,7 +128,9 @@ def _plain_kernels() -> Iterator[None]:
     fast = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
     try:
-        with torch.backends.mkldnn.flags(enabled=False):
-            yield
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch.export and the flags warn of matters that are none here
+            with torch.backends.mkldnn.flags(enabled=False):
+                yield
     finally:
         torch.backends.mha.set_fastpath_enabled(fast)
