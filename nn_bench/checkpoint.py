@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -38,10 +38,10 @@ def weights_of(model: nn.Module) -> dict[str, Tensor]:
     return found
 
 
-def save_weights(model: nn.Module, path: Path) -> None:
+def save_weights(model: nn.Module, path: Path, metadata: dict[str, str] | None = None) -> None:
     """Write the weights to a safetensors file, atomically; raises OSError if it can't be written."""
     with _writing(path):
-        write_over(path, lambda part: save_file(weights_of(model), part))
+        write_over(path, lambda part: save_file(weights_of(model), part, metadata))
 
 
 @contextmanager
@@ -60,6 +60,15 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     """Return the tensors of a safetensors file; raises DamagedRunError if it is damaged."""
     try:
         return load_file(path)
+    except SafetensorError as error:
+        raise DamagedRunError(path, f"holds no whole weights ({error})") from error
+
+
+def read_metadata(path: Path) -> dict[str, str]:
+    """Return the words beside the tensors of a safetensors file; raises DamagedRunError if it is damaged."""
+    try:
+        with safe_open(path, "pt") as stream:
+            return dict(stream.metadata() or {})
     except SafetensorError as error:
         raise DamagedRunError(path, f"holds no whole weights ({error})") from error
 

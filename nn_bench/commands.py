@@ -131,9 +131,9 @@ def compress(run: str, out: str | None) -> None:
     """Take the zero groups out of a trained network.
 
     RUN is the folder of a finished run of `manifold-id train`. The smaller network is measured beside the whole one;
-    nn_bench.compress.load_compressed loads it.
+    nn_bench.compress.load_compressed loads it; where the network's code insists on its sizes, a graph is written that
+    torch.export.load reads.
     """
-    from nn_bench.checkpoint import save_weights
     from nn_bench.compress import compression, report
     from nn_bench.data import load_images
     from nn_bench.metrics import evaluate
@@ -156,8 +156,7 @@ def compress(run: str, out: str | None) -> None:
     click.echo(sizes)
     if done.kept:
         click.echo(done.table())
-    path = Path(out or Path(run) / "compressed.safetensors")
-    save_weights(small, path)
+    path = done.save(Path(out or Path(run) / "compressed.safetensors"))
     click.echo(f"weights: {path}")
 
 

@@ -44,11 +44,25 @@ class Known(fx.Interpreter):
         elif n.target is operator.getitem and n.args[0] in self.masks:
             self.masks[n] = self.masks[n.args[0]][n.args[1]]  # type: ignore[index]
         elif n.op == "call_function" and isinstance(out, (Tensor, tuple, list)):
-            self.masks[n] = self._mask(n, out)
+            self.masks[n] = self._safe_mask(n, out)
             self.visit(n, self.env, self.masks)
         for used in self.user_to_last_uses.get(n, []):
             self.masks.pop(used, None)
         return out
+
+    def _safe_mask(self, n: fx.Node, out: Any) -> Any:
+        """Return the mask of a result; nothing is known where a rule does not fit."""
+        nothing = torch.utils._pytree.tree_map(lambda x: torch.zeros_like(x, dtype=torch.bool), out)
+        random = torch.Tag.nondeterministic_seeded in getattr(n.target, "tags", ())
+        if random and name_of(n.target) not in _RULES:
+            return nothing
+        try:
+            mask = self._mask(n, out)
+        except (RuntimeError, LookupError, TypeError, ValueError, NotImplementedError):
+            return nothing
+        if isinstance(out, Tensor):
+            return mask if mask.shape == out.shape else nothing
+        return mask if all(a.shape == b.shape for a, b in zip(mask, out, strict=True)) else nothing
 
     def _mask(self, n: fx.Node, out: Any) -> Any:
         name, given = name_of(n.target), bound(n, self.env)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import warnings
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,11 +13,12 @@ import torch
 from torch import nn
 
 from manifold_id.optim.flow import follow, trace
-from nn_bench.checkpoint import read_weights
+from manifold_id.optim.flow.trace import evaluating, exported
+from nn_bench.checkpoint import read_metadata, read_weights, save_weights
 from nn_bench.compress.graph_form import graph_form, small_tensors
-from nn_bench.compress.module_form import module_form, place_tensors
+from nn_bench.compress.module_form import Sizes, module_form, place_tensors, set_sizes, sizes_of
 from nn_bench.compress.removable import removable
-from nn_bench.compress.verify import CompressionError, check_graph, run, same_outputs
+from nn_bench.compress.verify import CompressionError, NotRunError, check_graph, run, same_outputs
 
 
 @dataclass(frozen=True)
@@ -31,12 +34,36 @@ class Compression:
         How many units went.
     kept
         Slices that are zero and stayed, counted by (parameter, reason).
+    example
+        The arguments that it was verified with. A graph takes any batch size that the model takes, and recurrent layers
+        in it have the example's number of time steps.
+    sizes
+        Numbers that layers keep and no tensor of theirs tells, as they are in a model of the same class.
     """
 
     model: nn.Module
     form: str
     removed: int
     kept: Counter[tuple[str, str]]
+    example: tuple[tuple[Any, ...], dict[str, Any]]
+    sizes: Sizes
+
+    def save(self, path: Path) -> Path:
+        """Write the network and return where: weights for `load_compressed`, or a graph (.pt2) for torch.export.load.
+
+        Raises
+        ------
+        OSError
+            If the file can't be written.
+        """
+        if self.form == "module":
+            save_weights(self.model, path, {"sizes": json.dumps(self.sizes)})
+            return path
+        path = path.with_suffix(".pt2")
+        with evaluating(self.model), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            torch.export.save(exported(self.model, *self.example), path)
+        return path
 
     def table(self) -> str:
         """Return one line for each parameter with zero slices that stayed."""
@@ -73,19 +100,27 @@ def compression(model: nn.Module, example_input: Any) -> Compression:
     removal = removable(flow)
     tensors = small_tensors(flow, removal)
     graph = graph_form(flow, removal, tensors)
-    check_graph(flow, removal, graph)
+    failed: NotRunError | None = None
+    try:
+        check_graph(flow, removal, graph)
+    except NotRunError as error:  # the model's own code may do without
+        failed = error
     before = run(model, flow.trace)
     try:
         small = module_form(model, flow, removal, tensors)
         fits = same_outputs(before, run(small, flow.trace))
     except Exception:  # whatever the model's own code raises where it insists on its sizes
         fits = False
+    example = flow.trace.args, flow.trace.kwargs
     if fits:
-        return Compression(small, "module", len(removal.removed), removal.kept)
+        sizes = sizes_of(flow, removal)
+        return Compression(small, "module", len(removal.removed), removal.kept, example, sizes)
+    if failed is not None:
+        raise failed
     if not same_outputs(before, run(graph, flow.trace)):
         raise CompressionError("the traced graph has other outputs than the model: its forward depends on values")
     graph.train(model.training)
-    return Compression(graph, "graph", len(removal.removed), removal.kept)
+    return Compression(graph, "graph", len(removal.removed), removal.kept, example, {})
 
 
 def compress(model: nn.Module, example_input: Any) -> nn.Module:
@@ -94,7 +129,7 @@ def compress(model: nn.Module, example_input: Any) -> nn.Module:
 
 
 def load_compressed(model: nn.Module, path: Path) -> nn.Module:
-    """Give the model the sizes and weights of a compressed copy of it, saved by `save_weights`, and return it.
+    """Give the model the sizes and weights of a compressed copy of it, saved by `Compression.save`, and return it.
 
     Raises
     ------
@@ -105,4 +140,5 @@ def load_compressed(model: nn.Module, path: Path) -> nn.Module:
     if not set(stored) <= set(model.state_dict()):
         raise ValueError(f"{path} holds the weights of another model: build that one")
     place_tensors(model, stored)
+    set_sizes(model, json.loads(read_metadata(path).get("sizes", "{}")))
     return model

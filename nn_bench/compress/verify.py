@@ -20,6 +20,10 @@ class CompressionError(RuntimeError):
     """The smaller network has other outputs than the whole one."""
 
 
+class NotRunError(CompressionError):
+    """The smaller graph does not run: some size in it was not rewritten."""
+
+
 class _Recorder(fx.Interpreter):
     def __init__(self, graph: fx.GraphModule) -> None:
         super().__init__(graph)
@@ -42,7 +46,7 @@ class _Comparer(fx.Interpreter):
         try:
             out = super().run_node(n)
         except Exception as error:
-            raise CompressionError(f"the smaller network fails in {where} ({n.name}): {error}") from error
+            raise NotRunError(f"the smaller network fails in {where} ({n.name}): {error}") from error
         if n.name in self.expected:
             _, old = self.expected.pop(n.name)
             gap = difference(old, out)

@@ -331,13 +331,26 @@ def test_the_report_measures_both_networks_layer_by_layer():
     assert lines[1].split() == ["parameters", "83", "43", "51.8%"] and lines[-1].split() == ["2", "27", "15", "55.6%"]
 
 
-def test_the_smaller_network_can_be_exported():
-    model, x = Functional().eval(), torch.randn(2, 1, 28, 28)
+def test_both_forms_are_saved_loaded_and_exported(tmp_path):
+    x, other = torch.randn(2, 1, 28, 28), torch.randn(5, 1, 28, 28)
+    model = Functional().eval()
     with torch.no_grad():
-        model.f1.weight[3:13] = 0
-    for network in (model, nn.Sequential(nn.Conv2d(1, 2, 3), nn.Flatten(), nn.Linear(2 * 26 * 26, 2)).eval()):
-        small = compress(network, x)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", FutureWarning)
-            exported = torch.export.export(small, (x,)).module()
-        torch.testing.assert_close(exported(x), network(x))
+        model.c2.weight[3:13] = 0
+    path = compression(model, x).save(tmp_path / "small.safetensors")
+    assert path.suffix == ".pt2"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        torch.testing.assert_close(torch.export.load(path).module()(other), model(other))
+
+    def build():
+        return nn.Sequential(nn.Conv2d(1, 6, 3), nn.GroupNorm(3, 6, affine=False), nn.ReLU(), nn.Conv2d(6, 2, 1)).eval()
+
+    model = build()
+    with torch.no_grad():
+        model[0].weight[2:4] = 0
+        model[0].bias[2:4] = 0
+    done = compression(model, x)
+    assert done.form == "module" and done.model[1].num_groups == 2
+    loaded = load_compressed(build(), done.save(tmp_path / "other.safetensors"))
+    assert loaded[1].num_groups == 2 and torch.equal(loaded(other), done.model(other))
+    torch.testing.assert_close(torch.export.export(loaded, (x,)).module()(x), model(x))

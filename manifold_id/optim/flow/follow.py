@@ -48,7 +48,13 @@ class _Follower(fx.Interpreter):
         elif any(isinstance(x, Tensor) for x in (out if isinstance(out, (tuple, list)) else [out])):
             many = isinstance(out, (tuple, list))
             shapes = [tuple(x.shape) if isinstance(x, Tensor) else () for x in (out if many else [out])]
-            made = _rule_of(n.target)(flow, bound(n, self.env), shapes)
+            arguments = bound(n, self.env)
+            try:
+                made = _rule_of(n.target)(flow, arguments, shapes)
+            except (LookupError, TypeError, ValueError, AttributeError):  # a form that the rule does not know
+                made = None
+            if made is None or not all(map(_fits, _all(made), shapes)):
+                made = rules.unknown(flow, arguments, shapes)
             flow.values[n] = made if not many or isinstance(made, list) else [made]
         return out
 
@@ -58,6 +64,11 @@ def _rule_of(op: Any) -> rules.Rule:
         return rules.of_entries
     name = rules.name_of(op)
     return rules.RULES.get(name) or sums.RULES.get(name) or rules.unknown
+
+
+def _fits(value: Value, shape: tuple[int, ...]) -> bool:
+    sizes = [n if axis.ids is None else len(axis.ids) for axis, n in zip(value.axes, value.shape, strict=False)]
+    return value.shape == shape and tuple(sizes) == shape
 
 
 def _all(value: Any) -> list[Value]:

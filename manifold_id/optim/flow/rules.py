@@ -57,7 +57,7 @@ def unknown(flow: Flow, given: Given, shapes: list[Shape]) -> Any:
     for value in inputs:
         for axis in value.axes:
             flow.pin(axis, reason)
-    out = [flow.kept(shape, any(v.live for v in inputs)) for shape in shapes]
+    out = [flow.kept(shape) for shape in shapes]
     return out if len(out) > 1 else out[0]
 
 

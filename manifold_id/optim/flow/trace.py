@@ -93,14 +93,13 @@ def trace(model: nn.Module, example_input: Any) -> Trace:
 
 
 def _exported(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], dynamic: bool) -> fx.GraphModule:
-    shapes = _batch_shapes(model, args, kwargs) if dynamic else None
-    exported = torch.export.export(model, args, kwargs, dynamic_shapes=shapes, strict=False)
+    program = exported(model, args, kwargs, dynamic)
     table = torch.export.default_decompositions()
     for op in list(table):
         schema = getattr(op, "_schema", None)
         if schema is not None and schema.name.removeprefix("aten::") in WHOLE:
             table.pop(op)
-    module = exported.run_decompositions(table).module()
+    module = program.run_decompositions(table).module()
     assert isinstance(module, fx.GraphModule)
     for node in list(module.graph.nodes):  # checks of the input's shape
         if node.op == "call_module" and not node.users:
@@ -110,6 +109,14 @@ def _exported(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], d
     module.graph.eliminate_dead_code()
     module.recompile()
     return module
+
+
+def exported(
+    model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], any_batch: bool = True
+) -> torch.export.ExportedProgram:
+    """Return torch.export's program of a call, of any batch size unless the model has its own."""
+    shapes = _batch_shapes(model, args, kwargs) if any_batch else None
+    return torch.export.export(model, args, kwargs, dynamic_shapes=shapes, strict=False)
 
 
 def _batch_shapes(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
