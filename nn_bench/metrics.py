@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -12,6 +9,7 @@ from torch.optim import Optimizer
 
 from manifold_id.optim.base import ProximalOptimizer
 from manifold_id.optim.joint import parts
+from manifold_id.optim.points import proximal_point
 from nn_bench.images import Images
 from nn_bench.runtime import Runtime
 
@@ -34,11 +32,6 @@ def evaluate(model: nn.Module, images: Images, run: Runtime) -> tuple[float, flo
     return right / len(images.test), loss / len(images.test)
 
 
-def proximal_point(optimizer: Optimizer) -> Callable[[Tensor], Tensor]:
-    """Return the map from a parameter to its proximal point, itself for a method without one."""
-    return optimizer.proximal_point if isinstance(optimizer, ProximalOptimizer) else Tensor.detach
-
-
 @torch.no_grad()
 def sparsity(optimizer: Optimizer, proximal: bool = False) -> tuple[float, float]:
     """Return the shares of inactive atoms (group sparsity) and of exact zeros among the regularized weights' entries.
@@ -53,23 +46,6 @@ def sparsity(optimizer: Optimizer, proximal: bool = False) -> tuple[float, float
         atoms, off = atoms + codes.numel(), off + int((codes <= 0).sum())
         entries, zeros = entries + x.numel(), zeros + int((x == 0).sum())
     return off / max(atoms, 1), zeros / max(entries, 1)
-
-
-@contextmanager
-def at_proximal_point(optimizer: Optimizer) -> Iterator[None]:
-    """Put the proximal points in the place of the regularized and all other parameters, for a while."""
-    point = proximal_point(optimizer)
-    params = [p for group in optimizer.param_groups for p in group["params"]]
-    with torch.no_grad():
-        kept = [p.detach().clone() for p in params]
-        for p, z in [(p, point(p)) for p in params]:
-            p.copy_(z)
-    try:
-        yield
-    finally:
-        with torch.no_grad():
-            for p, old in zip(params, kept, strict=True):
-                p.copy_(old)
 
 
 def full_gradient(model: nn.Module, images: Images, run: Runtime, label_smoothing: float = 0.0) -> list[Tensor]:

@@ -16,6 +16,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from manifold_id import __version__
+from manifold_id.optim.points import at_proximal_point
 from manifold_id.optim.tracking import OptimizerTracker
 from manifold_id.tracking import Trace
 from nn_bench.checkpoint import WEIGHTS, load_weights, save_weights
@@ -23,7 +24,7 @@ from nn_bench.config import TrainConfig
 from nn_bench.data import load_images
 from nn_bench.images import Images
 from nn_bench.log import LOG, EpochLog
-from nn_bench.metrics import at_proximal_point, evaluate, sparsity
+from nn_bench.metrics import evaluate, sparsity
 from nn_bench.models import build_model
 from nn_bench.runtime import Runtime
 from nn_bench.stored import check_sums, read_sealed, sums, write_over, write_sealed, write_text

@@ -5,6 +5,7 @@ from manifold_id.optim.groups import ParameterGroups, group_parameters
 from manifold_id.optim.init import rda_init_
 from manifold_id.optim.normal_map import NormalMapSGD
 from manifold_id.optim.optimizer import plain_optimizer_of
+from manifold_id.optim.points import ManifoldAverage, at_proximal_point
 from manifold_id.optim.prox_adamw import ProxAdamW
 from manifold_id.optim.prox_sgd import ProxSGD
 from manifold_id.optim.prox_ssi import ProxSSI
@@ -28,6 +29,7 @@ __all__ = [
     "RDA",
     "RMDA",
     "SDA",
+    "ManifoldAverage",
     "NormalMapSGD",
     "ParameterGroups",
     "ProxAdamW",
@@ -39,6 +41,7 @@ __all__ = [
     "SparseRetraining",
     "StageSchedule",
     "YangProxSGD",
+    "at_proximal_point",
     "group_parameters",
     "optimizer_of",
     "plain_optimizer_of",

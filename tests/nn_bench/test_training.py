@@ -13,12 +13,13 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from torch import nn
 
 import nn_bench.training
+from manifold_id.optim.points import at_proximal_point
 from manifold_id.regularizers import GroupLasso
 from nn_bench.checkpoint import load_checkpoint, load_weights, save_weights, weights_of
 from nn_bench.guard import Guard, NotFiniteError
 from nn_bench.images import Images
 from nn_bench.methods import METHODS
-from nn_bench.metrics import at_proximal_point, full_gradient
+from nn_bench.metrics import full_gradient
 from nn_bench.result import load_result
 from nn_bench.runtime import Runtime
 from nn_bench.training import train
