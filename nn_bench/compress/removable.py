@@ -39,8 +39,11 @@ class Removal:
 
     def keeps(self, ids: np.ndarray | None, count: int) -> np.ndarray:
         """Return which indices of an axis stay, as a mask."""
-        own = self.units.of(ids, count)
-        return ~np.isin(own, list(self.removed))
+        return ~_among(self.units.of(ids, count), self.gone())
+
+    def gone(self) -> np.ndarray:
+        """Return for each unit whether it goes."""
+        return _flags(self.units, self.removed)
 
 
 @torch.no_grad()
@@ -54,8 +57,9 @@ def removable(flow: Flow) -> Removal:
         removed: set[int] = set()
         while True:  # what reads a unit may go first
             more = set(range(len(units))) - blocked - removed
+            gone = _flags(units, removed)
             for each in sums:
-                more -= set(each.units[_bad(each, removed)].tolist())
+                more -= set(each.units[_bad(each, gone)].tolist())
             if not more:
                 break
             removed |= more
@@ -70,10 +74,9 @@ def removable(flow: Flow) -> Removal:
     return removal
 
 
-def _bad(each: _Sum, removed: set[int]) -> np.ndarray:
+def _bad(each: _Sum, gone: np.ndarray) -> np.ndarray:
     """Return the indices that add something to what stays and can't move to a bias."""
-    rows = ~np.isin(each.rows, list(removed)) | (each.rows < 0)
-    adds = each.adds[rows].any(axis=0)
+    adds = each.adds[~_among(each.rows, gone)].any(axis=0)
     return adds & (np.isnan(each.constant) | (each.bias is None))
 
 
@@ -82,6 +85,7 @@ def _emptied(flow: Flow, units: Units, removed: set[int]) -> int | None:
     if not removed:
         return None
     seen: set[int] = set()
+    gone = _flags(units, removed)
     for value in [
         *flow.tensors.values(),
         *(v for x in flow.values.values() for v in (x if isinstance(x, list) else [x])),
@@ -91,7 +95,7 @@ def _emptied(flow: Flow, units: Units, removed: set[int]) -> int | None:
                 continue
             seen.add(id(axis.ids))
             own = units.of(axis.ids, len(axis.ids))
-            if np.isin(own, list(removed)).all():
+            if _among(own, gone).all():
                 return int(own[0])
     return None
 
@@ -161,9 +165,9 @@ def _bias(flow: Flow, node: fx.Node, env: dict) -> str | None:
 
 def _add_constants(each: _Sum, removal: Removal) -> None:
     """Move the constants of removed units into the bias that follows them."""
-    gone = np.isin(each.units, list(removal.removed))
-    rows = ~np.isin(each.rows, list(removal.removed)) | (each.rows < 0)
-    there = gone & each.adds[rows].any(axis=0)
+    gone = removal.gone()
+    rows = ~_among(each.rows, gone)
+    there = _among(each.units, gone) & each.adds[rows].any(axis=0)
     if each.bias is None or not there.any():
         return
     assert each.weight is not None
@@ -176,9 +180,10 @@ def _add_constants(each: _Sum, removal: Removal) -> None:
 def _name_kept(flow: Flow, units: Units, removal: Removal, sums: list[_Sum]) -> None:
     """Count the slices that are zero and stay all the same, with the reason."""
     read: dict[int, str] = {}
+    gone = removal.gone()
     for each in sums:
         layer = flow.trace.layer(each.where.node)
-        for i in np.flatnonzero(_bad(each, removal.removed)):
+        for i in np.flatnonzero(_bad(each, gone)):
             constant = each.constant[i]
             what = "a value" if np.isnan(constant) else f"the constant {constant:.3g}"
             read.setdefault(int(each.units[i]), f"{layer} reads {what} from it" + (
@@ -190,9 +195,21 @@ def _name_kept(flow: Flow, units: Units, removal: Removal, sums: list[_Sum]) -> 
             continue
         zero = _slices(tensor.detach() == 0, axis).all(dim=1).cpu().numpy()
         own = units.along(name, axis)
-        for i in np.flatnonzero(zero & ~np.isin(own, list(removal.removed))):
+        for i in np.flatnonzero(zero & ~_among(own, gone)):
             reason = units.why(name, axis) if own[i] < 0 else read.get(int(own[i]), "one is kept where all could go")
             removal.kept[name, reason] += 1
+
+
+def _flags(units: Units, removed: set[int]) -> np.ndarray:
+    """Return for each unit whether it is removed, and False at the end for what stays (-1)."""
+    flags = np.zeros(len(units) + 1, dtype=bool)
+    flags[list(removed)] = True
+    return flags
+
+
+def _among(own: np.ndarray, gone: np.ndarray) -> np.ndarray:
+    found: np.ndarray = gone[own]
+    return found
 
 
 def magnitude_of(name: str) -> str | None:

@@ -18,6 +18,7 @@ class Units:
     def __init__(self, flow: Flow) -> None:
         self.flow = flow
         self._numbers: dict[int, int] = {}
+        self._of: dict[int, tuple[np.ndarray, np.ndarray]] = {}  # labels by identity, and the units of each
         axes = [axis.ids for value in flow.tensors.values() for axis in value.axes if axis.ids is not None]
         of_axes = [[self._live(int(i)) for i in ids] for ids in axes]
         for atoms in of_axes:
@@ -40,8 +41,12 @@ class Units:
         """Return the unit of each index of an axis of `count` entries, -1 where it stays."""
         if ids is None:
             return np.full(count, -1)
-        found = [[self._numbers.get(a, -1) for a in self._live(i)] for i in ids.tolist()]
-        return np.array([next((u for u in units if u >= 0), -1) for units in found])
+        known = self._of.get(id(ids))
+        if known is None:
+            found = [[self._numbers.get(a, -1) for a in self._live(i)] for i in ids.tolist()]
+            known = ids, np.array([next((u for u in units if u >= 0), -1) for units in found])
+            self._of[id(ids)] = known
+        return known[1]
 
     def along(self, name: str, axis: int) -> np.ndarray:
         """Return the unit of each slice of a parameter or buffer along an axis."""
