@@ -294,7 +294,10 @@ def test_a_wrong_removal_is_raised_and_names_the_layer(monkeypatch):
         compress(model, x)
 
 
-@pytest.mark.parametrize("seed", range(20))
+SEEDS = [*range(20), *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(20, 200))]
+
+
+@pytest.mark.parametrize("seed", SEEDS)
 def test_random_networks_lose_all_zero_units_and_nothing_else(seed):
     model = Net(seed).eval()
     done = compression(model, model.example)
