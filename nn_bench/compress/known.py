@@ -54,8 +54,10 @@ class Known(fx.Interpreter):
         """Return the mask of a result; nothing is known where a rule does not fit."""
         nothing = torch.utils._pytree.tree_map(lambda x: torch.zeros_like(x, dtype=torch.bool), out)
         random = torch.Tag.nondeterministic_seeded in getattr(n.target, "tags", ())
-        if random and name_of(n.target) not in _RULES:
+        if (random and name_of(n.target) not in _RULES) or "empty" in name_of(n.target):
             return nothing
+        if is_entrywise(n.target) and any(x not in self.masks for x in n.all_input_nodes):
+            return nothing  # with a number that may be the size of the batch
         try:
             mask = self._mask(n, out)
         except (RuntimeError, LookupError, TypeError, ValueError, NotImplementedError):

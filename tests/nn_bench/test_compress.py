@@ -232,6 +232,26 @@ def test_an_inner_value_that_is_used_elsewhere_keeps_its_unit():
     torch.testing.assert_close(done.model(x), model(x))
 
 
+class Scaled(nn.Module):
+    """A constant that depends on the size of the batch."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b = nn.Linear(3, 4), nn.Linear(4, 2)
+
+    def forward(self, x):
+        return self.b(torch.sigmoid(self.a(x)) * x.shape[0])
+
+
+def test_what_depends_on_the_batch_is_no_constant():
+    model, x = Scaled(), torch.randn(2, 3)
+    with torch.no_grad():
+        model.a.weight[0] = 0
+    done, other = compression(model, x), torch.randn(7, 3)
+    assert done.removed == 0
+    torch.testing.assert_close(done.model(other), model(other))
+
+
 class Opaque(nn.Module):
     """Sorts its channels: an operation without a rule keeps what it touches; the rest goes."""
 
