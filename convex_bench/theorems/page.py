@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -35,7 +36,13 @@ def _section(outcome: Outcome) -> Section:
         "comparisons.",
         f"Control: {outcome.control.status}. {theorem.control}",
     ]
-    tables = [_parts(verdict, "Check"), _parts(outcome.control, "Control, which must fail"), *_assumptions(verdict)]
+    tables = [
+        _parts(verdict, "Check"),
+        *_power(verdict),
+        _parts(outcome.control, "Control, which must fail"),
+        *_assumptions(verdict),
+        *_assumptions(outcome.control, "Assumptions of the control as measured"),
+    ]
     pictures = [Picture(evidence(e), f"{e.title}: {e.ylabel} against {e.xlabel}.") for e in verdict.evidence[:PICTURES]]
     return Section(theorem.title, text, tables, pictures, formulas=theorem.formulas, short=theorem.name)
 
@@ -47,15 +54,24 @@ def _parts(verdict: Verdict, title: str) -> Table:
     )
 
 
-def _assumptions(verdict: Verdict) -> list[Table]:
+def _power(verdict: Verdict) -> list[Table]:
+    """Return the table of the wrong constants that the same runs reject; none without any."""
+    shown = lambda x: f"{x:.4g}" if math.isfinite(x) else "none found"  # noqa: E731
+    rows = [(p.constant, f"{p.stated:.4g}", shown(p.below), shown(p.above)) for p in verdict.power]
+    columns = ("constant or exponent", "stated", "rejected from here down", "rejected from here up")
+    return [Table(columns, rows, "Power: wrong values that the same runs reject", words=(0,))] if rows else []
+
+
+def _assumptions(verdict: Verdict, title: str = "Assumptions as measured") -> list[Table]:
     """Return the table of the assumptions, one row for those of the parts that share a name; none without any."""
-    values: dict[tuple[str, bool, str], list[float]] = {}
+    values: dict[tuple[str, str, str], list[float]] = {}
     for a in verdict.assumptions:
-        values.setdefault((a.name, a.met, a.note), []).append(a.value)
+        met = "yes" if a.met else "broken on purpose" if a.broken else "no"
+        values.setdefault((a.name, met, a.note), []).append(a.value)
     rows = [
         (
             name,
-            "yes" if met else "no",
+            met,
             " ... ".join(dict.fromkeys(f"{x:.4g}" for x in (min(v), max(v)))),
             str(len(v)),
             note,
@@ -63,4 +79,4 @@ def _assumptions(verdict: Verdict) -> list[Table]:
         for (name, met, note), v in values.items()
     ]
     columns = ("assumption", "met", "value", "parts", "")
-    return [Table(columns, rows, "Assumptions as measured", words=(0, 1, 4))] if rows else []
+    return [Table(columns, rows, title, words=(0, 1, 4))] if rows else []

@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from convex_bench.theorems.parallel import Outcome
-from manifold_id.theory.base import Verdict
+from manifold_id.theory.base import Assumption, Verdict
 
 
 def in_short(outcome: Outcome) -> str:
@@ -33,16 +33,22 @@ def terminal_table(outcomes: Sequence[Outcome]) -> Table:
 
 
 def lines(outcomes: Sequence[Outcome]) -> Iterator[str]:
-    """Yield each theorem's line, and below it one for every part of its check and its control."""
+    """Yield each theorem's line, and below it one for every part of its check, its power and its control."""
     for outcome in outcomes:
         yield in_short(outcome)
         yield from (f"  check: {text}" for text in _parts(outcome.check))
+        yield from (f"  power: {power}" for power in outcome.check.power)
         yield from (f"  control: {text}" for text in _parts(outcome.control))
 
 
 def _parts(verdict: Verdict) -> list[str]:
     parts = [f"{part.status}: {part.name}: {part.summary}" for part in verdict.parts]
     return parts or [f"{verdict.status}: {verdict.summary}"]
+
+
+def met_in_words(assumption: Assumption) -> str:
+    """Return whether an assumption is met, or that it is broken on purpose."""
+    return "met" if assumption.met else "BROKEN ON PURPOSE" if assumption.broken else "NOT MET"
 
 
 def in_full(verdict: Verdict) -> Iterator[str]:
@@ -54,7 +60,8 @@ def in_full(verdict: Verdict) -> Iterator[str]:
     yield f"  criterion: {verdict.criterion}"
     for a in verdict.assumptions:
         note = f" ({a.note})" if a.note else ""
-        yield f"  assumption {'met' if a.met else 'NOT MET'}: {a.name} = {a.value:.6g}{note}"
+        yield f"  assumption {met_in_words(a)}: {a.name} = {a.value:.6g}{note}"
+    yield from (f"  power: {power}" for power in verdict.power)
     if verdict.control is None:
         yield "  control: not run"
     else:

@@ -47,12 +47,16 @@ class Theorem:
 
 @dataclass(frozen=True)
 class Assumption:
-    """An assumption as checked on the instance: its figure, and whether it is met."""
+    """An assumption as checked on the instance: its figure, and whether it is met.
+
+    `broken` marks the one that a control breaks on purpose: it is recorded as not met, and judged all the same.
+    """
 
     name: str
     value: float
     met: bool
     note: str = ""
+    broken: bool = False
 
 
 @dataclass(frozen=True)
@@ -77,6 +81,21 @@ class Evidence:
     curves: tuple[Curve, ...]
     xscale: Literal["linear", "log"] = "linear"
     yscale: Literal["linear", "log", "share"] = "linear"  # share: linear, from 0 to 1
+
+
+@dataclass(frozen=True)
+class Power:
+    """Which wrong values of a constant or an exponent a check rejects: all those <= `below` and all those >= `above`,
+    as measured on its own runs; nan on a side where none was found or none is wrong."""
+
+    constant: str
+    stated: float
+    below: float = math.nan
+    above: float = math.nan
+
+    def __str__(self) -> str:
+        sides = [f"{sign} {x:.4g}" for sign, x in (("<=", self.below), (">=", self.above)) if math.isfinite(x)]
+        return f"{self.constant} {self.stated:.4g}: rejects {' and '.join(sides) or 'nothing'}"
 
 
 @dataclass(frozen=True)
@@ -105,6 +124,8 @@ class Verdict:
         The rule, fixed before the runs: "0 violations", "slope in [-2.3, -1.7]", ...
     seeds, samples
         Independent seeds, and how many single comparisons went in.
+    power
+        The smallest wrong constants and exponents that the same runs reject.
     parts
         What each part came to, where there are several; the summary has them all.
     control
@@ -121,6 +142,7 @@ class Verdict:
     assumptions: tuple[Assumption, ...] = ()
     evidence: tuple[Evidence, ...] = ()
     figures: dict[str, float] = field(default_factory=dict)  # further numbers, by name
+    power: tuple[Power, ...] = ()
     parts: tuple[Part, ...] = ()
     control: Verdict | None = None
 
@@ -146,12 +168,13 @@ def decide(
     *,
     evidence: tuple[Evidence, ...] = (),
     figures: dict[str, float] | None = None,
+    power: tuple[Power, ...] = (),
 ) -> Verdict:
-    """Return the verdict with its assumptions: nothing is concluded where one of them is not met on the instance, or
-    where `passed` is None (the interval contains the threshold)."""
-    met = passed is not None and all(a.met for a in assumptions)
+    """Return the verdict with its assumptions: nothing is concluded where one of them is not met on the instance (but
+    for one that a control breaks on purpose), or where `passed` is None (the interval contains the threshold)."""
+    met = passed is not None and all(a.met or a.broken for a in assumptions)
     status: Status = "inconclusive" if not met else "holds" if passed else "fails"
-    more = (assumptions, evidence, figures or {})
+    more = (assumptions, evidence, figures or {}, power)
     return Verdict(status, summary, criterion, effect, interval, seeds, samples, *more)
 
 
@@ -168,7 +191,7 @@ def no_violations(
 
     With no sample at all it is inconclusive: nothing was tested. Further keywords go to `decide`.
     """
-    summary = f"{violations} violations in {samples} {what}"
+    summary = f"{violations} violations in {samples} {what}" if samples else f"not tested here: no {what}"
     verdict = decide(
         violations == 0, assumptions, summary, "0 violations", float(violations), seeds=seeds, samples=samples, **more
     )

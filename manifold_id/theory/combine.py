@@ -34,5 +34,6 @@ def _merge(parts: tuple[tuple[str, Verdict], ...], order: tuple[Status, ...]) ->
         samples=sum(v.samples for _, v in parts),
         assumptions=tuple(a for _, v in parts for a in v.assumptions),
         evidence=tuple(replace(e, title=f"{e.title}: {name}") for name, v in parts for e in v.evidence),
+        power=tuple(replace(p, constant=f"{name}: {p.constant}") for name, v in parts for p in v.power),
         figures={f"{name}: {key}": x for name, v in parts for key, x in v.figures.items()},
     )

@@ -10,11 +10,12 @@ from convex_bench.theorems.instances import INSTANCES, POON_SOLUTION, poon
 from convex_bench.theorems.local_rate import oscillation, svrg_factor, within_bound
 from convex_bench.theorems.synthetic import Quadratic
 from manifold_id.regularizers import L1
-from manifold_id.theory.base import no_violations
+from manifold_id.theory.base import Assumption, decide, no_violations
 from manifold_id.theory.combine import all_fail, all_hold
 from manifold_id.theory.curves import limits, share_by_ratio, share_of_runs
 from manifold_id.theory.identified import identification
 from manifold_id.theory.intervals import bootstrap, clopper_pearson, every, inside, log_slope
+from manifold_id.theory.power import excludes, of_interval, rejected
 from manifold_id.theory.structure_record import LastErrors, StructureRecord, compare, last_true
 
 
@@ -182,3 +183,38 @@ def test_the_predicted_rate_is_zero_up_to_the_margin():
     assert predicted_rate(0.2, margin, 1.0).tolist() == [0, 0]
     assert predicted_rate(0.4, margin, 1.0) == pytest.approx([0.25, 0])
     assert predicted_rate(4.0, margin, 1.0) == pytest.approx([(3.8 + 2.2) / 8, (3.5 + 2.5) / 8])
+
+
+def test_power_is_the_nearest_wrong_value_from_which_on_all_are_rejected():
+    def judge(value):  # rejects below 0.5 and above 2, but for one value that slips through
+        bad = value < 0.5 or (value > 2 and value != 3)
+        return no_violations(int(bad), 5, "steps", seeds=1)
+
+    found = rejected("c", 1.0, judge, below=(0.9, 0.4, 0.1), above=(1.5, 2.5, 3.0, 4.0))
+    assert (found.below, found.above) == (0.4, 4.0)
+    assert str(found) == "c 1: rejects <= 0.4 and >= 4"
+    none = rejected("c", 1.0, judge, above=(1.2, 1.5))
+    assert np.isnan([none.below, none.above]).all() and str(none) == "c 1: rejects nothing"
+
+
+def test_what_cannot_be_judged_is_not_rejected():
+    empty = no_violations(0, 0, "steps", seeds=1)
+    assert np.isnan(rejected("c", 1.0, lambda value: empty, above=(2.0,)).above)
+    assert empty.summary == "not tested here: no steps"
+
+
+def test_an_exponent_is_told_from_its_neighbours_or_nothing_is_concluded():
+    found = [excludes(i, -0.5, -1.0, -0.25) for i in ((-0.6, -0.4), (-0.4, -0.3), (-0.6, -0.2), (-1.1, -0.45))]
+    assert found == [True, False, None, None]
+
+
+def test_an_assumption_that_a_control_breaks_is_recorded_as_not_met_and_judged_all_the_same():
+    broken = Assumption("margin", 0.0, False, broken=True)
+    assert decide(False, (broken,), "", "", 0.0).status == "fails"
+    assert decide(False, (Assumption("margin", 0.0, False),), "", "", 0.0).status == "inconclusive"
+
+
+def test_the_power_of_the_parts_is_that_of_the_whole():
+    part = no_violations(0, 5, "steps", seeds=1, power=(of_interval("exponent", -0.5, (-0.6, -0.4)),))
+    (power,) = all_hold(("a", part), ("b", no_violations(0, 5, "steps", seeds=1))).power
+    assert (power.constant, power.below, power.above) == ("a: exponent", -0.6, -0.4)
