@@ -12,7 +12,7 @@ import numpy as np
 from convex_bench.engine import iterate
 from convex_bench.ground_truth import Solution, solve
 from convex_bench.problem import Problem
-from convex_bench.theorems.compiled import watch_compiled
+from convex_bench.theorems.compiled import follow_compiled, watch_compiled
 from convex_bench.theorems.rows import Rows
 from convex_bench.theorems.synthetic import Noise, Quadratic, states
 from manifold_id.methods import RDA, RMDA, SDA, NormalMapSGD, ProxSGD
@@ -131,15 +131,40 @@ class Case:
             return watch_compiled(
                 problem.problem, self.method, problem.codes, self.draws, self.steps, point=point, w0=self.start
             )
+        return self._watched(point, np.zeros(0))[0]
+
+    def followed(self, point: str = "z") -> tuple[StructureRecord, tuple[Array, Array]]:
+        """Return the record, and the distances |z_t - w*| ("z") or |w_t - w*| ("w") of the runs: (steps, (k, seeds))
+        at 20 steps over the last 1.5 decades. On rows the distances are the iterates' own."""
+        problem, marks = self.problem, last_decades(self.steps, 20)
+        if isinstance(problem, Rows):
+            known = self.solution or solve(problem.problem)
+            few = (known, self.draws, self.steps, marks)
+            record, distance = follow_compiled(problem.problem, self.method, *few, point=point, w0=self.start)
+        else:
+            record, distance = self._watched(point, marks)
+        return record, (marks, distance)
+
+    def _watched(self, point: str, marks: Array) -> tuple[StructureRecord, Array]:
+        """Return the record of a batch of runs, and its distances at `marks`."""
+        problem = self.problem
         positive, negative = np.zeros((2, self.steps, self.seeds), dtype=bool)
-        departures = np.zeros((self.steps, self.seeds), dtype=np.int32)
+        departures, distance = np.zeros((self.steps, self.seeds), dtype=np.int32), []
         right = problem.regularizer.structure(self.start) == problem.codes
         for i, state in enumerate(self.states()):
-            codes = problem.regularizer.structure(getattr(state, point))
+            now = getattr(state, point)
+            codes = problem.regularizer.structure(now)
             positive[i], negative[i] = compare(codes, problem.codes)
             before, right = right, codes == problem.codes
             departures[i] = (before & ~right).sum(axis=1)
-        return StructureRecord(positive, negative, departures)
+            if i + 1 in marks:
+                distance.append(np.linalg.norm((now - problem.w).reshape(self.seeds, -1), axis=1))
+        return StructureRecord(positive, negative, departures), np.array(distance)
+
+
+def last_decades(steps: int, count: int = 24) -> Array:
+    """Return at most `count` steps, evenly spaced in log over the last 1.5 decades of a run."""
+    return np.unique(np.geomspace(max(steps / 10**1.5, 1), steps, count).astype(int))
 
 
 class _Together:

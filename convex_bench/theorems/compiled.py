@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from convex_bench.engine import run as run_engine
+from convex_bench.ground_truth import Solution
 from convex_bench.problem import Problem
 from manifold_id.methods.base import Method
 from manifold_id.theory.structure_record import StructureRecord
@@ -47,3 +48,20 @@ def watch_compiled(
     """Run and compare the structure of the proximal points ("z") or the iterates ("w") at every step."""
     runs = run_engine(problem, method, seeds, steps, checkpoints=np.array([1]), w0=w0)
     return structure_record([r.prox_trace if point == "z" else r.trace for r in runs], reference)
+
+
+def follow_compiled(
+    problem: Problem,
+    method: Method,
+    solution: Solution,
+    seeds: Iterable[int],
+    steps: int,
+    marks: Array,
+    *,
+    point: str = "z",
+    w0: Array | None = None,
+) -> tuple[StructureRecord, Array]:
+    """Return the record and the distances of the iterates to the solution at the steps `marks`, (k, seeds)."""
+    runs = run_engine(problem, method, seeds, steps, checkpoints=marks, w0=w0, reference=solution)
+    record = structure_record([r.prox_trace if point == "z" else r.trace for r in runs], solution.codes)
+    return record, np.array([np.interp(marks, r.curves["step"], r.curves["distance"]) for r in runs]).T

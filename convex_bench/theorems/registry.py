@@ -12,6 +12,7 @@ MODULES: dict[str, str] = {  # the name on the command line, and the module that
     "dual-averaging-inclusion": "dual_averaging",
     "variance-reduction": "variance_reduction",
     "rmda-identification": "identification",
+    "rmda-plateau": "plateau",
     "last-false-positive": "concentration",
     "predicted-identification": "prediction",
     "prox-sgd-dichotomy": "dichotomy",

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from convex_bench.theorems.case import Case
+from convex_bench.theorems.case import Case, last_decades
 from convex_bench.theorems.check import Check, Own, Size
 from convex_bench.theorems.instances import l1_quadratic
 from convex_bench.theorems.rows import logistic
@@ -178,11 +178,6 @@ class Errors:
     def both(self) -> Array:
         """The error of all coordinates."""
         return np.hypot(self.off, self.on)
-
-
-def last_decades(steps: int) -> Array:
-    """Return 24 steps, evenly spaced in log over the last 1.5 decades of a run."""
-    return np.unique(np.geomspace(max(steps / 10**1.5, 1), steps, 24).astype(int))
 
 
 def errors(case: Case, marks: Array | None = None) -> Errors:

@@ -40,18 +40,10 @@ def _first_rejected(judge: Callable[[float], Verdict], values: list[float]) -> f
     return found
 
 
-def of_interval(constant: str, stated: float, interval: tuple[float, float]) -> Power:
-    """Return the power of an estimate: its interval excludes every value beyond its ends."""
-    return Power(constant, stated, *interval)
-
-
-def excludes(interval: tuple[float, float], stated: float, *neighbours: float) -> bool | None:
-    """Return what an interval says of a stated exponent that has to be told from its neighbours.
-
-    True: it has the stated one and none of the neighbours; False: it has not the stated one; None: it has both, so
-    that it cannot tell.
-    """
+def of_interval(
+    constant: str, stated: float, interval: tuple[float, float], *, width: float = 0.0, factor: float = 0.0
+) -> Power:
+    """Return the power of an estimate whose interval has to meet what is stated within `width`, or within the share
+    `factor` of it: any value so far from the interval that the two do not overlap is rejected."""
     low, high = interval
-    if not low <= stated <= high:
-        return False
-    return None if any(low <= n <= high for n in neighbours) else True
+    return Power(constant, stated, (low - width) / (1 + factor), (high + width) / (1 - factor))

@@ -9,6 +9,7 @@ from convex_bench.theorems.dichotomy import Departures, dichotomy, empirical_rat
 from convex_bench.theorems.identification_time import example
 from convex_bench.theorems.inexact import inexact, same_times
 from convex_bench.theorems.instances import INSTANCES
+from convex_bench.theorems.plateau import plateau
 from convex_bench.theorems.prediction import change_bound, prediction, scatter
 from convex_bench.theorems.regret import anytime_bound
 from convex_bench.theorems.rows import RowOracle, logistic
@@ -17,6 +18,7 @@ from convex_bench.theorems.variance_reduction import Conditions, momentum_platea
 from convex_bench.theorems.wrong_support import Switches, newton, returns
 from manifold_id.methods import RMDA
 from manifold_id.theory.combine import all_hold
+from manifold_id.theory.identified import identification
 from manifold_id.theory.structure_record import LastErrors, StructureRecord
 from manifold_id.tracking import Trace
 
@@ -183,3 +185,26 @@ def test_bounds_that_were_hardly_needed_are_inconclusive_and_a_violation_fails_a
     many, half = np.array([3, 1, 2, 0]), np.array([1, 1, 0, 0])
     found = [sandwich(within, upper, changes).status for upper in (within, beyond) for changes in (many, half)]
     assert found == ["holds", "inconclusive", "fails", "fails"]
+
+
+def test_a_plateau_must_have_the_predicted_height_and_moves_that_do_not_fade():
+    rng, t = np.random.default_rng(0), np.arange(10.0, 100)
+    squares, wrong = rng.chisquare(40, (200, 3)) / 40, np.zeros((100, 200), bool)
+    moves = t[:, None] * rng.uniform(0.5, 1.5, (90, 200))
+    assert plateau(squares, np.ones(3), t, moves, wrong).status == "holds"
+    assert plateau(1.2 * squares, np.ones(3), t, moves, wrong).status == "fails"
+    assert plateau(squares, np.ones(3), t, moves / t[:, None] ** 0.5, wrong).status == "fails"
+    wrong[70, 3] = True
+    assert plateau(squares, np.ones(3), t, moves, wrong).status == "fails"
+
+
+def test_points_that_do_not_converge_conclude_nothing_unless_a_control_breaks_it():
+    record = StructureRecord(*np.zeros((2, 400, 60), bool))
+    t = np.arange(20.0, 400)
+    noise = np.random.default_rng(0).uniform(0.5, 1.5, (380, 60))
+    falls, flat = (t, noise / t[:, None] ** 0.3), (t, noise)
+    assert identification(record, 0.3, 0.1, distance=falls).status == "holds"
+    assert identification(record, 0.3, 0.1, distance=flat).status == "inconclusive"
+    control = identification(record, 0.3, 0.1, distance=flat, long_enough=True)
+    assert control.status == "holds" and [a.broken for a in control.assumptions if not a.met] == [True]
+    assert 0.1 < control.power[0].above < 0.25

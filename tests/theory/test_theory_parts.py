@@ -15,7 +15,7 @@ from manifold_id.theory.combine import all_fail, all_hold
 from manifold_id.theory.curves import limits, share_by_ratio, share_of_runs
 from manifold_id.theory.identified import identification
 from manifold_id.theory.intervals import bootstrap, clopper_pearson, every, inside, log_slope
-from manifold_id.theory.power import excludes, of_interval, rejected
+from manifold_id.theory.power import of_interval, rejected
 from manifold_id.theory.structure_record import LastErrors, StructureRecord, compare, last_true
 
 
@@ -203,9 +203,11 @@ def test_what_cannot_be_judged_is_not_rejected():
     assert empty.summary == "not tested here: no steps"
 
 
-def test_an_exponent_is_told_from_its_neighbours_or_nothing_is_concluded():
-    found = [excludes(i, -0.5, -1.0, -0.25) for i in ((-0.6, -0.4), (-0.4, -0.3), (-0.6, -0.2), (-1.1, -0.45))]
-    assert found == [True, False, None, None]
+def test_an_interval_rejects_what_it_does_not_meet_within_the_tolerance():
+    exponent = of_interval("exponent", -0.5, (-0.6, -0.4), width=0.1)
+    assert (exponent.below, exponent.above) == pytest.approx((-0.7, -0.3))
+    height = of_interval("factor", 1.0, (0.9, 1.2), factor=0.2)
+    assert (height.below, height.above) == pytest.approx((0.75, 1.5))
 
 
 def test_an_assumption_that_a_control_breaks_is_recorded_as_not_met_and_judged_all_the_same():

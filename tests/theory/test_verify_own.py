@@ -37,7 +37,7 @@ def test_rmda_identifies_and_proximal_sgd_on_the_same_runs_does_not():
 
 
 def test_a_method_that_flickers_contradicts_and_a_short_run_does_not():
-    assert verify("rmda-identification", PROBLEM, ProxSGD(lr=0.1), seeds=40, steps=10000).status == "fails"
+    assert verify("rmda-identification", PROBLEM, ProxSGD(lr=1.0, decay=0.5), seeds=40, steps=10000).status == "fails"
     short = verify("rmda-identification", PROBLEM, RMDA(lr=0.01), seeds=40, steps=60)
     assert short.status == "inconclusive" and "not identified yet" in short.summary
 
@@ -164,7 +164,8 @@ planted = { n = 200, groups = 8, group_size = 2, active = 2, margin = 0.5, seed 
 [methods.RMDA]
 lr = 0.01
 [methods.ProxSGD]
-lr = 0.1
+lr = 1.0
+decay = 0.5
 """
 
 
