@@ -22,8 +22,8 @@ PLATEAU = Theorem(
     title="With a constant step RMDA does not converge on its manifold: it fluctuates at a known size",
     statement="psi = lam |.|_1, s_t = eta sqrt t, beta_t = sqrt t. While coordinate i keeps its sign, z_t - z_{t-1} "
     "= -(1 - sqrt((t-1)/t)) (z_{t-1} - W^0) - eta (g_t + lam sgn z): SGD with step eta and a pull 1/(2 t) to the "
-    "centre. Under noise of variance sigma^2 and curvature h its variance tends to eta sigma^2 / (h (2 - eta h)), not to 0, and "
-    "|z_t - z_{t-1}| alpha_t / s_t grows like t; the off coordinates are identified all the same.",
+    "centre. Under noise of variance sigma^2 and curvature h its variance tends to eta sigma^2 / (h (2 - eta h)), not "
+    "to 0, and |z_t - z_{t-1}| alpha_t / s_t grows like t; the off coordinates are identified all the same.",
     latex=r"\operatorname{Var}(z_{t,i})\to\frac{\eta\sigma^2}{h_i(2-\eta h_i)},\qquad"
     r"\frac{\|z_t-z_{t-1}\|}{s_t/\alpha_t}\sim t",
     source="Derived: subtract the subproblem's optimality conditions of two successive steps; the variance is that of "

@@ -12,6 +12,7 @@ from convex_bench.theorems.stabilized_storm import (
     SIGMA,
     coverage,
     error_bounds,
+    law,
     promised,
     promised_step,
 )
@@ -51,11 +52,22 @@ def test_a_smaller_margin_is_promised_later(kind):
 
 
 def test_the_coverage_is_decided_by_its_interval():
-    def verdict(late, step=10, seeds=100):
+    def verdict(late, step=10, seeds=100, theta=2.0):
         wrong = np.zeros((40, seeds), bool)
         wrong[20, :late] = True
-        return coverage(StructureRecord(wrong, np.zeros_like(wrong)), step, 0.3).status
+        return coverage(StructureRecord(wrong, np.zeros_like(wrong)), step, 0.3, theta).status
 
     assert [verdict(late) for late in (0, 8, 40)] == ["holds", "inconclusive", "fails"]
     assert verdict(40, step=22) == "holds"
     assert verdict(0, step=41) == "inconclusive"  # not within the run
+    assert verdict(0, theta=0.5) == "inconclusive"  # c is too small for the theorem
+
+
+def test_the_error_must_follow_its_law():
+    k = np.geomspace(100, 3000, 20)
+    noise = np.random.default_rng(0).uniform(0.9, 1.1, (20, 60))
+    predicted, errors = 1 / k, noise / k[:, None]
+    assert law(k, errors, predicted, errors, 2.0).status == "holds"
+    assert law(k, 1.2 * errors, predicted, errors, 2.0).status == "fails"
+    assert law(k, errors, predicted, errors * np.sqrt(k)[:, None], 2.0).status == "fails"
+    assert law(k, errors, predicted, errors, 1.9).status == "inconclusive"
