@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
+
 import numpy as np
 
 from convex_bench.ground_truth import gap_safe_off, solve
+from convex_bench.ground_truth.form import form_of
+from convex_bench.ground_truth.gap_safe import dual_point
 from convex_bench.problem import Problem
 from convex_bench.problem.planting import planted
 from convex_bench.theorems.case import Case
 from convex_bench.theorems.check import Check, Own, Size
 from convex_bench.theorems.rows import Rows
+from manifold_id.certificate import certified_codes, error_bound
+from manifold_id.regularizers import L1
 from manifold_id.theory.base import Assumption, Curve, Evidence, Theorem, Verdict, decide, unmet
 from manifold_id.theory.combine import all_fail, all_hold
+from manifold_id.theory.power import rejected
 
 Array = np.ndarray
 
@@ -27,14 +34,17 @@ CERTIFICATES = Theorem(
     "Fercoq, Gramfort and Salmon, JMLR 18 (2017).",
     measured="Both certificates along proximal gradient on random lasso and group lasso problems, against each "
     "other and against the zeros of the solver's solution: no atom may be certified zero by one and nonzero by "
-    "the other or by the solution; at the end the first certificate must have decided every atom.",
+    "the other or by the solution; at the end the first certificate must have decided every atom. Both are the "
+    "functions that users import. On random problems the sphere has room to spare; on a problem with two orthogonal "
+    "columns, where a scaled residual misses the dual solution by all of its radius, the sphere of radius sqrt(gap) in "
+    "place of sqrt(2 gap) contradicts the solution.",
     control="The solution perturbed by 1e-3 in every coordinate, as an uncertified solver with a loose "
     "tolerance returns it: its nonzeros contradict the certified zeros.",
 )
 
 
 def certificates(
-    strong_zero: Array, strong_active: Array, gap_zero: Array, active: Array, *, curvature: float
+    strong_zero: Array, strong_active: Array, gap_zero: Array, active: Array, *, curvature: float, decided: bool = True
 ) -> Verdict:
     """Return the verdict.
 
@@ -47,10 +57,12 @@ def certificates(
         (atoms,) the atoms that the solution at hand has nonzero.
     curvature
         mu; the first certificate assumes that it is positive.
+    decided
+        Whether the sequence ends at the solution, where the first certificate must have decided every atom.
     """
     zero = strong_zero | gap_zero
     contradictions = int((zero & strong_active).sum() + (zero & active).sum() + (strong_active & ~active).sum())
-    undecided = int((~strong_zero[-1] & ~strong_active[-1]).sum())
+    undecided = int((~strong_zero[-1] & ~strong_active[-1]).sum()) if decided else 0
     k = np.arange(len(zero), dtype=float)
     figure = Evidence(
         "Certified atoms",
@@ -80,31 +92,103 @@ ROUNDING = (
 )
 
 
-def _points(problem: Problem, hessian: Array, lipschitz: float, count: int = 25) -> list[Array]:
+def _points(problem: Problem, lipschitz: float, count: int = 25) -> list[Array]:
     """Return points of proximal gradient, with more and more steps between them."""
-    w, points, linear = np.zeros(problem.shape), [], problem.gradient(np.zeros(problem.shape))
+    w, points = np.zeros(problem.shape), []
     for k in range(count):
         for _ in range(2 + k * k // 4):
-            w = problem.regularizer.prox(w - (hessian @ w + linear) / lipschitz, 1 / lipschitz)
+            w = problem.regularizer.prox(w - problem.gradient(w) / lipschitz, 1 / lipschitz)
         points.append(w)
     return points
 
 
-def run(problem: Problem, w: Array) -> Verdict:
-    """Compare the certificates along proximal gradient with the nonzero groups of w."""
+def _constants(problem: Problem) -> tuple[float, float]:
+    """Return mu and L of f under the squared loss, whose Hessian is constant."""
+    if problem.loss.name != "squared":
+        raise ValueError(f"loss={problem.loss.name!r}: strong convexity is known for the squared loss alone")
     hessian = problem.X.T @ problem.X / problem.n
     mu, L = np.linalg.eigvalsh(hessian)[[0, -1]]
-    psi, form = problem.regularizer, problem.separable
+    return float(mu), float(L)
+
+
+@dataclass(frozen=True, eq=False)
+class Decisions:
+    """Both certificates at the points of a sequence, and what the power is measured with: gradients and radii."""
+
+    mu: float
+    codes: Array  # (points, atoms): certified_codes
+    gap_zero: Array  # (points, atoms)
+    inner: Array  # (points, atoms): |X_g^T theta|, in the scale of lam
+    radius: Array  # (points, atoms): of the gap-safe sphere in that scale
+    lam: Array  # (atoms,)
+
+    def judge(self, active: Array, factor: float | None = None, *, decided: bool = True) -> Verdict:
+        """Judge against the atoms that a solution has nonzero; `factor` multiplies the radius of the gap-safe "
+        "sphere."""
+        gap = self.gap_zero if factor is None else self.inner + factor * self.radius < self.lam
+        return certificates(self.codes == 0, self.codes == 1, gap, active, curvature=self.mu, decided=decided)
+
+
+def _sphere(problem: Problem, point: Array) -> tuple[Array, Array, Array]:
+    """Return what the gap proves to be zero at a point, |X_g^T theta| and the radius of the sphere, (atoms,) each."""
+    form = form_of(problem)
     assert form is not None
-    norms = lambda v: np.sqrt(np.bincount(form.labels, weights=v * v))  # noqa: E731
+    dual = dual_point(problem, form, point.reshape(-1))
+    squares = problem.loss.curvature_bound * form.sums(problem.column_squares()[form.members]) / problem.n
+    return (
+        gap_safe_off(problem, point, slack=SLACK),
+        form.norms(dual.gradient),
+        np.sqrt(2 * (dual.gap + SLACK) * squares),
+    )
+
+
+def decisions(problem: Problem, points: list[Array]) -> Decisions:
+    """Return what `certificate.certified_codes`, from `error_bound`, and `gap_safe_off` prove at the points."""
+    mu, L = _constants(problem)
+    psi, form = problem.regularizer, form_of(problem)
+    assert form is not None
     rows = []
-    for point in _points(problem, hessian, L):
+    for point in points:
         after = psi.prox(point - problem.gradient(point) / L, 1 / L)
-        radius = L / mu * np.linalg.norm(point - after) + ROUNDING
-        zero = norms(problem.gradient(after)) + L * radius < form.lam
-        rows.append((zero, norms(after) > radius, gap_safe_off(problem, after, slack=1e-15)))
-    zero, nonzero, gap = (np.array(a) for a in zip(*rows, strict=True))
-    return certificates(zero, nonzero, gap, norms(w) > 0, curvature=float(mu))
+        reach = error_bound(float(np.linalg.norm(point - after)), L, mu)[0] + ROUNDING
+        rows.append((certified_codes(after, problem.gradient(after), psi, reach, L), *_sphere(problem, after)))
+    codes, gap, inner, radius = (np.array(a) for a in zip(*rows, strict=True))
+    return Decisions(mu, codes, gap, inner, radius, form.lam)
+
+
+SLACK = 1e-15
+FACTORS = (0.99, 0.95, 0.9, 0.8, 2**-0.5, 0.5, 0.2)  # of the sphere's radius; sqrt(gap) in place of sqrt(2 gap) is 0.71
+
+
+def run(problem: Problem, w: Array) -> Verdict:
+    """Compare the certificates along proximal gradient with the nonzero groups of w."""
+    found = decisions(problem, _points(problem, _constants(problem)[1]))
+    form = problem.separable
+    assert form is not None
+    active = np.bincount(form.labels, weights=np.asarray(w, dtype=float).reshape(-1) ** 2) > 0
+    power = rejected("factor on the sphere's radius", 1.0, lambda f: found.judge(active, f), below=FACTORS)
+    return replace(found.judge(active), power=(power,))
+
+
+def corner(seed: int) -> Verdict:
+    """Judge a problem on which the gap-safe sphere is tight: two orthogonal columns, of which the second is active with
+    a tiny weight, and residuals that leave the dual ball through the first. Scaled back, they miss the solution along
+    the second column by all of sqrt(2 gap)."""
+    rng = np.random.default_rng(seed)
+    lam, big, small = 1.0, rng.uniform(30, 100), 1e-6
+    tau = lam / big  # the second column's correlation with its residual, big, is lam at the solution
+    X = np.sqrt(2.0) * np.diag([1.0, tau])
+    problem = Problem(X, np.sqrt(2.0) * np.array([3.0, big + tau * small]), "squared", L1(lam))
+    star = solve(problem).w
+    points = [star - np.array([e, 0.0]) for e in np.geomspace(1e-2, 1e-4, 12)]
+    undecided = [np.full(2, -1, dtype=np.int8)] * len(points)
+    gap, inner, radius = (np.array(a) for a in zip(*(_sphere(problem, point) for point in points), strict=True))
+    tight = Decisions(_constants(problem)[0], np.array(undecided), gap, inner, radius, np.full(2, lam))
+    active = star != 0
+    power = rejected(
+        "factor on the sphere's radius", 1.0, lambda f: tight.judge(active, f, decided=False), below=FACTORS
+    )
+    return replace(tight.judge(active, decided=False), power=(power,))
 
 
 def _instances(size: Size, seed: int) -> list[tuple[str, Problem]]:
@@ -121,7 +205,10 @@ def _instances(size: Size, seed: int) -> list[tuple[str, Problem]]:
 
 def check(size: Size, seed: int) -> Verdict:
     """Compare with the certified solution."""
-    return all_hold(*((name, run(problem, solve(problem).w)) for name, problem in _instances(size, seed)))
+    return all_hold(
+        *((name, run(problem, solve(problem).w)) for name, problem in _instances(size, seed)),
+        ("where the sphere is tight", corner(seed)),
+    )
 
 
 def control(size: Size, seed: int) -> Verdict:

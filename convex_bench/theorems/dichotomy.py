@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 from scipy.stats import binom
@@ -17,7 +18,9 @@ from manifold_id.methods import ProxSGD
 from manifold_id.statistics import Estimate
 from manifold_id.theory.base import Assumption, Curve, Evidence, Theorem, Verdict, decide, unmet
 from manifold_id.theory.combine import all_fail, all_hold
+from manifold_id.theory.identified import identification
 from manifold_id.theory.intervals import bootstrap, clopper_pearson, every
+from manifold_id.theory.power import rejected
 from manifold_id.theory.structure_record import LastErrors
 
 Array = np.ndarray
@@ -37,16 +40,18 @@ DICHOTOMY = Theorem(
     "decay). Data rows: one row of a logistic regression a step, the off columns scaled so that the largest row "
     "gradient there is 0.8, 1.5 or 3 lam; predicted is the share of rows with |g_i| > lam at the solution; as the "
     "iterate moves a little, the interval over seeds of the observed rate must meet the prediction within 10 %. "
-    "'Infinitely often' is measured by departures in the second half of a finite run.",
+    "'Infinitely often' is measured by departures in the second half of a finite run. Identification: from a start one "
+    "away in every coordinate, with amplitudes below the margin, the share of runs right on the whole last half.",
     control="An amplitude of 0.95 times the margin under the same prediction, computed for a margin "
     "understated by a fifth: departures are predicted, and none happens. Data rows with the margin halved, which "
-    "moves every row's gradient to the boundary: too many departures are predicted, whether or not rows reach it.",
+    "moves every row's gradient to the boundary: too many departures are predicted, whether or not rows reach it. "
+    "Identification: from the same start with steps t^-2, whose sum is finite, zero is never reached.",
 )
 
 LEVEL = 1e-4  # a dozen runs are judged together: 1e-3 for all of them
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Departures:
     """Departures from zero and steps begun at zero in each half of the runs, (2, seeds, atoms) both; the last steps
     with wrong structure of every seed; the number of steps; and the last iterates, (seeds, *shape)."""
@@ -56,6 +61,12 @@ class Departures:
     last: LastErrors
     steps: int
     ends: Array | None = None
+
+    @cached_property
+    def rates(self) -> tuple[Estimate, Estimate]:
+        """The rate of departures in each half of the runs, resampled over the seeds."""
+        first, second = (_rate(self, half) for half in (0, 1))
+        return first, second
 
 
 def empirical_rate(gradients: Array, lam: float, stated: float = 1.0) -> Array:
@@ -96,7 +107,7 @@ def dichotomy(
     late = float((counts.last.false_positive > counts.steps // 2).mean())
     enough = bool(visits.min() > 0) and bool(visits.sum(axis=-1).min() >= 100)
     predicted = [float(rate @ v) / max(v.sum(), 1) for v in visits]
-    observed = [_rate(counts, half) for half in (0, 1)]
+    observed = counts.rates
     if tolerance:
         agrees: bool | None = all(
             o.low <= (1 + tolerance) * p and o.high >= (1 - tolerance) * p
@@ -160,6 +171,7 @@ def one_figure(verdict: Verdict, parts: dict[str, list[Verdict]]) -> Verdict:
 
 
 MARGIN = 0.2
+STEPS_OFF = np.array([0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5])  # how far off a wrong margin is
 METHODS = {"constant": ProxSGD(0.1), "1/sqrt t": ProxSGD(0.5, decay=0.5), "1/t": ProxSGD(1.0, decay=1.0)}
 LEVELS = (0.8, 1.5, 3.0)  # of the largest row gradient off the support, in lam
 SMALL = {"constant": ProxSGD(0.002), "1/sqrt t": ProxSGD(0.02, decay=0.5)}  # the iterate must stay near the solution
@@ -187,7 +199,25 @@ def additive(method: ProxSGD, amplitude: float, size: Size, seed: int, stated: f
     """Judge one amplitude of uniform noise; the prediction is made for `stated` times the true margins."""
     problem = l1_quadratic(MARGIN, seed)
     case = Case(problem, method, problem.w, size.steps(1000), size.seeds, seed, uniform(amplitude))
-    return dichotomy(departures(case), predicted_rate(amplitude, stated * case.margins[case.off], 1.0))
+    counts = departures(case)
+
+    def judged(factor: float) -> Verdict:
+        return dichotomy(counts, predicted_rate(amplitude, factor * case.margins[case.off], 1.0))
+
+    power = rejected("factor on the margins", stated, judged, below=1 - STEPS_OFF, above=1 + STEPS_OFF)
+    return replace(judged(stated), power=(power,))
+
+
+def from_afar(method: ProxSGD, level: float, size: Size, seed: int, *, control: bool = False) -> Verdict:
+    """Judge identification from one away in every coordinate, for an amplitude of `level` margins."""
+    problem = l1_quadratic(MARGIN, seed)
+    case = Case(problem, method, problem.w + 1.0, size.steps(1000), size.seeds, seed, uniform(level * MARGIN))
+    total = float((method.lr * np.arange(1.0, 1e6) ** -method.decay).sum())
+    infinite = Assumption("sum of 10^6 steps", total, method.decay <= 1, "steps not summable", broken=control)
+    ratio = Assumption("amplitude / margin", level, level < 1, "noise within the margin", broken=control)
+    found = identification(case.record(), MARGIN, level * MARGIN, long_enough=control)
+    status = found.status if control or (infinite.met and ratio.met) else "inconclusive"
+    return replace(found, status=status, assumptions=(infinite, ratio, *found.assumptions))
 
 
 def scaled_rows(seed: int, level: float) -> Rows:
@@ -211,12 +241,16 @@ def judge(case: Case, stated: float = 1.0) -> Verdict:
     assert counts.ends is not None
     lam = problem.form.lam[off]
     there, ends = problem.row_gradients_at_solution()[:, off], counts.ends[:20]
-    rate = empirical_rate(there, lam, stated)
     at_ends = [empirical_rate(problem.row_gradients(w)[:, off], lam) for w in ends]
     true = float(empirical_rate(there, lam).mean())
     moved = abs(float(np.mean(at_ends)) - true) / max(true, 1 / problem.problem.n)
     near = Assumption("relative change of the predicted rate at the last iterates", moved, moved <= 0.1)
-    return dichotomy(counts, rate, tolerance=0.1, assumptions=(near,))
+
+    def judged(factor: float) -> Verdict:
+        return dichotomy(counts, empirical_rate(there, lam, factor), tolerance=0.1, assumptions=(near,))
+
+    power = rejected("factor on the margins", stated, judged, below=1 - STEPS_OFF, above=1 + STEPS_OFF)
+    return replace(judged(stated), power=(power,))
 
 
 def single(case: Case) -> Verdict:
@@ -256,13 +290,23 @@ def check(size: Size, seed: int) -> Verdict:
         for name, method in SMALL.items()
         for level in LEVELS
     ]
+    afar = [
+        (f"from afar, {name}, {level:g} margin", from_afar(method, level, size, seed))
+        for name, method in METHODS.items()
+        for level in (0.5, 0.95)
+    ]
     kinds = {"uniform noise": [v for _, v in uniform_noise], "data rows": [v for _, v in data]}
-    return one_figure(all_hold(*uniform_noise, *data), kinds)
+    return one_figure(all_hold(*uniform_noise, *data, *afar), kinds)
 
 
 def control(size: Size, seed: int) -> Verdict:
     """Claim flicker just below the margin; claim too much of it for data rows, from half the margin."""
+    summable = ProxSGD(0.1, decay=2.0)
     return all_fail(
+        *(
+            (f"from afar, 0.1 / t^2, {k:g} margin", from_afar(summable, k, size, seed, control=True))
+            for k in (0.5, 0.95)
+        ),
         *((name, additive(m, 0.95 * MARGIN, size, seed, 0.8)) for name, m in METHODS.items()),
         *((f"rows, constant, {k:g} lam", understated(rows(SMALL["constant"], k, size, seed))) for k in LEVELS),
     )

@@ -1,4 +1,4 @@
-"""Predicted against observed: margin and error curve say from which step identification must hold."""
+"""The certificate in hindsight: margin and a run's own error say from which step its structure was certain."""
 
 from __future__ import annotations
 
@@ -17,28 +17,30 @@ from convex_bench.theorems.synthetic import Quadratic, gaussian
 from manifold_id.methods import RDA, RMDA
 from manifold_id.theory.base import Assumption, Curve, Evidence, Theorem, Verdict, no_violations
 from manifold_id.theory.combine import all_fail, all_hold
+from manifold_id.theory.power import rejected
 from manifold_id.theory.structure_record import LastErrors
 
 Array = np.ndarray
 
 PREDICTION = Theorem(
     name="predicted-identification",
-    title="The certificate predicts each run's identification step",
-    statement="Dual averaging is right on the off atoms at step t if |V_t / alpha_t - grad f(w*)|_i + (beta_t / "
-    "alpha_t) |w_0 - w*|_i <= delta_i for each of them. The step after the last one at which this fails is "
-    "therefore never earlier than the step after the last false positive.",
+    title="The certificate in hindsight: the step from which a run's structure was certain",
+    statement="The prox inequality, read after the run: dual averaging is right on the off atoms at step t if |V_t / "
+    "alpha_t - grad f(w*)|_i + (beta_t / alpha_t) |w_0 - w*|_i <= delta_i for each of them. The step after the last "
+    "one at which this fails is therefore never earlier than the step after the last false positive. It needs the "
+    "run's own error: it explains the identification step, and does not foretell it.",
     latex=r"\|V_t/\alpha_t-\nabla f(w^*)\|_i+\tfrac{\beta_t}{\alpha_t}\|w_0-w^*\|_i\le\delta_i\ \Rightarrow\ "
     r"z_{t,i}=w_i^*",
     source="Derived from the optimality condition of the subproblem and the triangle inequality; entries, and "
     "groups with norms.",
-    measured="For every seed of RMDA the prediction from margin and measured error beside the observed step: l1 and "
+    measured="For every seed of RMDA the certain step, from margin and measured error, beside the observed one: l1 and "
     "groups on quadratics with Gaussian noise, and on logistic regression with one data row a step, where the error "
     "also holds the drift of the gradient along the run. And from the error curve of the estimator itself, curvature "
     "and distance, |V_t / alpha_t - grad f(w_t)|_i + L_i |w_t - w*|, which bounds the same error; with data rows the "
-    "distance has to fall, and the step with it. Every prediction is certain, so that no seed may be observed "
-    "later than predicted; seeds whose condition still fails at the end of the run have none and are counted apart. "
+    "distance has to fall, and the step with it. No seed may have a false positive after its certain step; "
+    "seeds whose condition still fails at the end of the run have none and are counted apart. "
     "How sharp it is: the rank correlation of the two and their ratio.",
-    control="The margin overstated eightfold: predictions come before the last false positive.",
+    control="The margin overstated eightfold: certain steps come before the last false positive.",
 )
 
 
@@ -65,7 +67,7 @@ def prediction(left: Array, margin: Array, last: LastErrors, factor: float = 1.0
     middle = [float(np.median(v)) if known.any() else np.nan for v in (x, y, y / x)]
     figure = Evidence(
         "Step from which the off atoms are right",
-        "step predicted from margin and error",
+        "certain step, from margin and error",
         "step observed",
         (Curve("seeds", x, y, kind="points"),),
         "log",
@@ -74,12 +76,12 @@ def prediction(left: Array, margin: Array, last: LastErrors, factor: float = 1.0
     return no_violations(
         early,
         int(known.sum()),
-        f"predictions earlier than observed (medians {middle[0]:.0f} and {middle[1]:.0f}, rank correlation "
-        f"{rank:.2f}, {int((~known).sum())} seeds without a prediction; {last})",
+        f"certain steps before the last false positive (medians {middle[0]:.0f} and {middle[1]:.0f}, rank correlation "
+        f"{rank:.2f}, {int((~known).sum())} seeds without one; {last})",
         seeds=len(observed),
         assumptions=(
             Assumption("smallest margin", float(margin.min()), bool(margin.min() > 0)),
-            Assumption("share of seeds with a prediction", float(known.mean()), bool(known.mean() > 0.5)),
+            Assumption("share of seeds with a certain step", float(known.mean()), bool(known.mean() > 0.5)),
         ),
         evidence=(figure,),
         figures={"rank correlation": rank, "median observed / predicted": middle[2], **last.figures()},
@@ -91,12 +93,13 @@ def scatter(verdict: Verdict) -> Verdict:
     points = [replace(e.curves[0], label=p.name) for p, e in zip(verdict.parts, verdict.evidence, strict=True)]
     low = min(float(min(c.x.min(initial=1e9), c.y.min(initial=1e9))) for c in points)
     ends = np.array([low, max(float(max(c.x.max(initial=1), c.y.max(initial=1))) for c in points)])
-    equal = Curve("observed = predicted: none may lie above", ends, ends)
+    equal = Curve("observed = certain: none may lie above", ends, ends)
     figure = replace(verdict.evidence[0], title="Step from which the off atoms are right", curves=(*points, equal))
     return replace(verdict, evidence=(figure,))
 
 
 MARGIN, SIGMA = 0.3, 0.5
+FACTORS = (1.05, 1.1, 1.2, 1.5, 2.0, 3.0, 5.0, 8.0)
 
 
 def change_bound(problem: Any) -> Callable[[Array], Array]:
@@ -108,8 +111,9 @@ def change_bound(problem: Any) -> Callable[[Array], Array]:
     atoms = len(problem.codes)
     if isinstance(problem, Quadratic):
         return lambda w: np.linalg.norm((problem.curvature * (w - problem.w)).reshape(len(w), atoms, -1), axis=-1)
-    X = problem.problem.X
-    lipschitz = np.linalg.norm(X.reshape(len(X), atoms, -1), 2, axis=(0, 2)) * np.linalg.norm(X, 2) / (4 * len(X))
+    X, form = problem.problem.X, problem.form
+    blocks = [X[:, form.labels == g] for g in range(atoms)] if form.atoms != "entries" else list(X.T[:, :, None])
+    lipschitz = np.array([np.linalg.norm(block, 2) for block in blocks]) * np.linalg.norm(X, 2) / (4 * len(X))
     return lambda w: np.linalg.norm(w - problem.w, axis=1)[:, None] * lipschitz
 
 
@@ -131,7 +135,10 @@ def judge(case: Case, factor: float = 1.0, *, two_terms: bool = False) -> Verdic
         active = problem.regularizer.structure(state.z) > 0
         last.false_positive[active[:, off].any(axis=1)] = state.t
         last.false_negative[~active[:, ~off].all(axis=1)] = state.t
-    return prediction(np.array(left), case.margins[off], last, factor)
+    sides = np.array(left)
+    judged = lambda f: prediction(sides, case.margins[off], last, f)  # noqa: E731
+    power = rejected("factor on the margin", factor, judged, above=FACTORS)
+    return replace(judged(factor), power=(power,))
 
 
 def cases(size: Size, seed: int) -> dict[str, Case]:

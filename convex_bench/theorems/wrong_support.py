@@ -144,7 +144,7 @@ def linear(runs: Switches, rate: float) -> Verdict:
 def newton(runs: Switches) -> Verdict:
     """Return the verdict on reduced Newton: the figures are gradient norms relative to lam, start and steps."""
     norms = np.maximum(runs.final, 1e-16)
-    norms = norms.reshape(len(norms), -1)
+    norms = norms.reshape(len(norms), -1) if len(norms) else np.ones((0, 1))  # no run ends right
     last = float(norms[:, -1].max(initial=np.inf if len(norms) == 0 else 0.0))
     inner = (norms[:, :-1] < 0.1) & (norms[:, 1:] > 1e-12)  # near the solution, and above rounding
     orders = (np.log(norms[:, 1:]) / np.log(norms[:, :-1]))[inner]

@@ -1,22 +1,30 @@
 """What single judgements conclude from made-up evidence: each must be able to fail."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
+from convex_bench.ground_truth import solve
+from convex_bench.problem import Problem
+from convex_bench.theorems import Size, verify
 from convex_bench.theorems.asymptotic_normality import face_covariance
+from convex_bench.theorems.certificates import corner
 from convex_bench.theorems.compiled import structure_record, watch_compiled
-from convex_bench.theorems.dichotomy import Departures, dichotomy, empirical_rate, scaled_rows
+from convex_bench.theorems.concentration import runs
+from convex_bench.theorems.dichotomy import Departures, dichotomy, empirical_rate, from_afar, scaled_rows
 from convex_bench.theorems.identification_time import example
 from convex_bench.theorems.inexact import inexact, same_times
 from convex_bench.theorems.instances import INSTANCES
 from convex_bench.theorems.plateau import plateau
 from convex_bench.theorems.prediction import change_bound, prediction, scatter
 from convex_bench.theorems.regret import anytime_bound
-from convex_bench.theorems.rows import RowOracle, logistic
+from convex_bench.theorems.rows import RowOracle, Rows, logistic
 from convex_bench.theorems.sandwich import sandwich
 from convex_bench.theorems.variance_reduction import Conditions, momentum_plateau
 from convex_bench.theorems.wrong_support import Switches, newton, returns
-from manifold_id.methods import RMDA
+from manifold_id.methods import RDA, RMDA, ProxSGD
+from manifold_id.regularizers import GroupLasso
 from manifold_id.theory.combine import all_hold
 from manifold_id.theory.identified import identification
 from manifold_id.theory.structure_record import LastErrors, StructureRecord
@@ -208,3 +216,38 @@ def test_points_that_do_not_converge_conclude_nothing_unless_a_control_breaks_it
     control = identification(record, 0.3, 0.1, distance=flat, long_enough=True)
     assert control.status == "holds" and [a.broken for a in control.assumptions if not a.met] == [True]
     assert 0.1 < control.power[0].above < 0.25
+
+
+def test_a_gap_sphere_of_too_small_a_radius_contradicts_the_solution():
+    for seed in range(3):
+        found = corner(seed)
+        assert found.status == "holds" and found.power[0].below >= 0.99
+
+
+def test_no_run_that_ends_right_is_inconclusive_and_raises_nothing():
+    wrong = np.zeros(3, bool)
+    assert newton(Switches(wrong, wrong, np.zeros(3, int), np.zeros(3, int), [None] * 3)).status == "inconclusive"
+
+
+def test_the_change_of_the_gradient_is_bounded_on_groups_of_different_sizes():
+    rng = np.random.default_rng(0)
+    X, y = rng.standard_normal((60, 7)), rng.choice([-1.0, 1.0], 60)
+    problem = Problem(X, y, "logistic", GroupLasso(0.05, groups=[[0, 3], [1], [2, 4, 5, 6]]))
+    w = solve(problem).w
+    rows = Rows(problem, w, -problem.gradient(w))
+    points = w + rng.standard_normal((20, 7))
+    change = rows.norms(np.array([problem.gradient(p) for p in points]) - problem.gradient(w))
+    assert (change <= change_bound(rows)(points) * (1 + 1e-9)).all()
+    for name, method in (("predicted-identification", RDA()), ("one-step-certificate", ProxSGD(0.1))):
+        assert verify(name, problem, method, seeds=3, steps=60).status != "fails"
+
+
+def test_false_positives_with_noise_beyond_the_claimed_sigma_conclude_nothing():
+    quiet = replace(runs(Size("tiny", 10, 1), 0), deviation=2.0)
+    assert quiet.judge().status == "inconclusive"
+
+
+@pytest.mark.parametrize("decay", [1.0, 2.0])
+def test_steps_that_are_summable_are_no_test_of_identification(decay):
+    verdict = from_afar(ProxSGD(1.0, decay=decay), 0.5, Size("tiny", 60, 1), 0)
+    assert verdict.status == ("holds" if decay == 1 else "inconclusive")
