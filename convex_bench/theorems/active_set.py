@@ -11,7 +11,7 @@ from convex_bench.theorems.check import Check, Own, Size
 from convex_bench.theorems.rows import Rows
 from manifold_id.methods import ProxGradient
 from manifold_id.regularizers import L1
-from manifold_id.theory.base import Assumption, Curve, Evidence, Theorem, Verdict, decide, unmet
+from manifold_id.theory.base import Assumption, Curve, Evidence, Power, Theorem, Verdict, decide, unmet
 from manifold_id.theory.structure_record import LastErrors
 
 Array = np.ndarray
@@ -33,7 +33,7 @@ ACTIVE_SET = Theorem(
 
 
 def active_set(
-    last: LastErrors, bound: Array, slopes: Array, kappa: Array, r_squared: Array, *, least: int = 200
+    last: LastErrors, bound: Array, condition: Array, slopes: Array, kappa: Array, r_squared: Array, *, least: int = 200
 ) -> Verdict:
     """Return the verdict.
 
@@ -44,6 +44,8 @@ def active_set(
         are the false positives, of which alone the bound speaks.
     bound
         kappa log(2 L |x_0 - x*| / delta), (instances,).
+    condition
+        kappa, (instances,).
     slopes, kappa, r_squared
         Fits of the observed step against log(1/delta), one for each design: slope, condition number, R^2;
         empty to leave that part out.
@@ -55,6 +57,12 @@ def active_set(
     affine = bool((slopes <= kappa).all() and (r_squared > 0.9).all())
     positive = bound > 0
     ratio = np.maximum(observed[positive], 0) / bound[positive]
+    # kappa log(c) less for a margin c times too large: a violation from the least c with observed > bound - kappa log c
+    spare = np.min((bound - observed)[observed >= 0] / condition[observed >= 0], initial=np.inf)
+    power = (
+        Power("factor on the margin", 1.0, above=float(np.exp(spare))),
+        Power("factor on the bound", 1.0, below=float(ratio.max(initial=0.0))),
+    )
     order = np.argsort(bound)
     figure = Evidence(
         "Last false positive of proximal gradient",
@@ -80,6 +88,7 @@ def active_set(
         samples=len(observed),
         evidence=(figure,),
         figures={"largest observed / bound": float(ratio.max(initial=0)), **last.figures()},
+        power=power,
     )
 
 
@@ -140,7 +149,7 @@ def run(size: Size, seed: int, overstated: float, fits: int) -> Verdict:
         slopes.append(np.polyfit(decades, mean, 1)[0])
         kappa.append(e[-1] / e[0])
         quality.append(np.corrcoef(decades, mean)[0, 1] ** 2)
-    return active_set(observed, bound, np.array(slopes), np.array(kappa), np.array(quality))
+    return active_set(observed, bound, L / mu, np.array(slopes), np.array(kappa), np.array(quality))
 
 
 def check(size: Size, seed: int) -> Verdict:
@@ -176,7 +185,7 @@ def judge(case: Case, overstated: float = 1.0) -> Verdict:
         last.false_negative[~active[:, ~off].all(axis=1)] = k
         x = problem.regularizer.prox(x - problem.gradient(x) / L, 1 / L)
     none = np.zeros(0)
-    found = active_set(last, bound, none, none, none, least=1)
+    found = active_set(last, bound, np.full(case.seeds, kappa), none, none, none, least=1)
     return replace(found, assumptions=(convex, step, *found.assumptions))
 
 

@@ -10,8 +10,9 @@ from convex_bench.theorems.instances import INSTANCES
 from convex_bench.theorems.synthetic import gaussian
 from manifold_id.methods import RDA, RMDA
 from manifold_id.methods.base import Method
-from manifold_id.regularizers import L1, Box, NonnegativeL1, NuclearNorm
-from manifold_id.theory.base import Assumption, Curve, Evidence, Theorem, Verdict, decide
+from manifold_id.regularizers import L1, Box, GroupLasso, NonnegativeL1, NuclearNorm
+from manifold_id.regularizers.base import Regularizer
+from manifold_id.theory.base import Assumption, Curve, Evidence, Power, Theorem, Verdict, decide
 from manifold_id.theory.combine import all_hold
 from manifold_id.theory.curves import log_steps
 from manifold_id.theory.intervals import every
@@ -52,6 +53,7 @@ def dual_averaging(
     ratio: Array,
     *,
     long_enough: bool = False,
+    power: tuple[Power, ...] = (),
 ) -> Verdict:
     """Return the verdict.
 
@@ -75,6 +77,9 @@ def dual_averaging(
     worst, largest = float(inclusion.max()), float(np.quantile(shrunk, 0.95))
     stationary = largest <= STATIONARY or (False if long_enough else None)
     passed = every(worst <= ROUNDING, disagreements == 0, stationary)
+    compared = f"{disagreements} of {comparisons} atoms disagree with the criterion"
+    if not comparisons:
+        compared = "criterion not tested here: psi has no atoms of its own coordinates"
     t = log_steps(steps)
     low, median, high = np.quantile(stationarity[t - 1], [0.05, 0.5, 0.95], axis=1)
     figure = Evidence(
@@ -91,19 +96,20 @@ def dual_averaging(
     return decide(
         passed,
         (Assumption("initial residual > 0", float(stationarity[0].min()), bool(stationarity[0].min() > 0)),),
-        f"inclusion to {worst:.1e}, {disagreements} of {comparisons} atoms disagree with the criterion, "
-        f"the residual falls to {largest:.2g} of its start",
+        f"inclusion to {worst:.1e}, {compared}, the residual falls to {largest:.2g} of its start",
         f"inclusion <= {ROUNDING:g}, 0 disagreements, 95 % of seeds below {STATIONARY:g} of the initial residual",
         largest,
         (float(shrunk.min()), float(shrunk.max())),
         seeds,
-        comparisons,
+        comparisons or inclusion.size,
         evidence=(figure,),
+        power=power,
         figures={"inclusion": worst, "last beta / alpha": float(ratio[-1])},
     )
 
 
-ENTRYWISE = (L1, NonnegativeL1, Box)  # atoms are coordinates: the criterion is read off the margin at w*
+ATOMS = (L1, NonnegativeL1, Box, GroupLasso)  # atoms have coordinates: the criterion is read off the margin at w*
+WRONG = (1e-9, 1e-6, 1e-3, 1e-1)  # relative errors of beta_t
 KINDS = {"l1": 600, "nonnegative": 600, "groups": 600, "box": 600, "total variation": 600, "nuclear norm": 300}
 
 
@@ -112,27 +118,45 @@ def judge(case: Case, *, control: bool = False) -> Verdict:
     problem, psi, star, off = case.problem, case.problem.regularizer, case.problem.w, case.off
     axes = tuple(range(1, star.ndim + 1))
     inclusion, stationarity, ratios, differ, compared = [], [], [], 0, 0
+    probed, off_by, nearest = (
+        set(log_steps(case.steps)[::8].tolist()),
+        np.zeros(len(WRONG)),
+        np.array([-np.inf, np.inf]),
+    )
     for state in case.states():
         ratio, centre = case.pull(state)
         u = state.d + ratio * (state.z - centre)
         scale = np.abs(state.d).max(axis=axes) + ratio * np.abs(state.z - centre).max(axis=axes) + 1.0
-        if isinstance(psi, NuclearNorm):
-            outside = np.abs(state.z - psi.prox(state.z - u, 1.0)).max(axis=axes)
-        else:
-            outside = psi.residual(state.z, u).max(axis=-1)
-        inclusion.append(outside / scale)
+        inclusion.append(_outside(psi, state.z, u) / scale)
+        if state.t in probed:
+            pull = ratio * (state.z - centre)
+            wrong = [_outside(psi, state.z, u + e * pull) / scale for e in WRONG]
+            off_by = np.maximum(off_by, [float(w.max()) for w in wrong])
         step = state.z - psi.prox(state.z - problem.gradient(state.z), 1.0)
         stationarity.append(np.linalg.norm(step.reshape(case.seeds, -1), axis=1))
         ratios.append(ratio)
-        if isinstance(psi, ENTRYWISE):
+        if isinstance(psi, ATOMS):
             there = np.broadcast_to(star, state.z.shape)
             depth = psi.margin(there, state.d - ratio * (centre - star))[:, off]
             clear = np.abs(depth) > 1e-10
             held = (psi.structure(state.z) == problem.codes)[:, off]
             differ += int((((depth > 0) != held) & clear).sum())
             compared += int(clear.sum())
+            nearest[0] = max(nearest[0], float(-depth[clear & held].min(initial=np.inf)))
+            nearest[1] = min(nearest[1], float(-depth[clear & ~held].max(initial=-np.inf)))
     arrays = np.array(stationarity), np.array(ratios)
-    return dual_averaging(np.array(inclusion), differ, compared, *arrays, long_enough=control)
+    seen = [e for e, off in zip(WRONG, off_by, strict=True) if off > ROUNDING]
+    power: tuple[Power, ...] = (Power("relative error of beta", 0.0, above=min(seen, default=np.nan)),)
+    if compared:
+        power += (Power("shift of the criterion", 0.0, *nearest.tolist()),)
+    return dual_averaging(np.array(inclusion), differ, compared, *arrays, long_enough=control, power=power)
+
+
+def _outside(psi: Regularizer, z: Array, u: Array) -> Array:
+    """Return how far u is from d psi(z), one number a seed."""
+    if isinstance(psi, NuclearNorm):
+        return np.abs(z - psi.prox(z - u, 1.0)).max(axis=tuple(range(1, z.ndim)))
+    return np.asarray(psi.residual(z, u).max(axis=-1))
 
 
 def additive(kind: str, method: Method, size: Size, seed: int) -> Case:

@@ -16,8 +16,9 @@ from convex_bench.theorems.rows import Rows
 from manifold_id.methods import FISTA, ProxGradient, ProxSAGA, ProxSVRG
 from manifold_id.methods.base import Method
 from manifold_id.regularizers import L1
-from manifold_id.theory.base import Assumption, Curve, Evidence, Theorem, Verdict, decide, unmet
+from manifold_id.theory.base import Assumption, Curve, Evidence, Power, Theorem, Verdict, decide, unmet
 from manifold_id.theory.combine import all_fail, all_hold
+from manifold_id.theory.power import of_interval
 from manifold_id.theory.structure_record import LastErrors, last_true
 
 Array = np.ndarray
@@ -88,6 +89,7 @@ def local_rate(distance: Array, window: tuple[int, int], rho: float, last: LastE
         samples=len(steps),
         evidence=(figure,),
         figures={} if last is None else last.figures(),
+        power=(of_interval("log rate", expected, (slope, slope), factor=-TOLERANCE),),
     )
 
 
@@ -104,6 +106,7 @@ def within_bound(steps: Array, distance: Array, bound: float) -> Verdict:
         (low, high),
         distance.shape[1],
         distance.size,
+        power=(Power("rate of the bound", bound, below=float(np.exp(high))),),
     )
 
 
@@ -144,6 +147,7 @@ def oscillation(component: Array, rho: float, finished: tuple[int, int]) -> Verd
         error,
         seeds=1,
         samples=len(zeros),
+        power=(of_interval("steps between sign changes", predicted, (observed, observed), factor=TOLERANCE),),
         evidence=(Evidence("Slowest component after identification", "step", "|component|", curves, yscale="log"),),
     )
 

@@ -15,7 +15,7 @@ from convex_bench.theorems.rows import Rows
 from convex_bench.theorems.synthetic import gaussian
 from manifold_id.methods import ProxSGD
 from manifold_id.regularizers import L1, GroupLasso
-from manifold_id.theory.base import Assumption, Curve, Evidence, Theorem, Verdict, decide
+from manifold_id.theory.base import Assumption, Curve, Evidence, Power, Theorem, Verdict, decide
 from manifold_id.theory.combine import all_fail, all_hold
 
 Array = np.ndarray
@@ -78,6 +78,10 @@ def equivalence(on: Array, residual: Array, distance: Array, margin: float, lips
         seeds=1,
         samples=len(on),
         evidence=(figure,),
+        power=(
+            Power("margin", margin, above=float((residual + lipschitz * distance)[~on].min(initial=np.inf))),
+            Power("factor on L", 1.0, below=float((residual / (lipschitz * distance))[on].max(initial=0.0))),
+        ),
     )
 
 
@@ -94,6 +98,7 @@ def sensitivity(forward: Array, backward: Array, predicted: Array) -> Verdict:
         error,
         seeds=len(forward),
         samples=forward.size,
+        power=(Power("factor on the derivative", 1.0, 1 - 1e-3 - error, 1 + 1e-3 + error),),
     )
 
 

@@ -29,6 +29,7 @@ MODULES: dict[str, str] = {  # the name on the command line, and the module that
     "face-covariance": "asymptotic_normality",
     "partial-smoothness": "partial_smoothness",
     "ramda-inexact": "inexact",
+    "ramda-optimizer": "ramda",
 }
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ from convex_bench.theorems.check import Check, Own, Size
 from manifold_id.methods import RDA, RMDA
 from manifold_id.methods.base import Method
 from manifold_id.regularizers import L1
-from manifold_id.theory.base import Assumption, Curve, Evidence, Theorem, Verdict, no_violations
+from manifold_id.theory.base import Assumption, Curve, Evidence, Power, Theorem, Verdict, no_violations
 from manifold_id.theory.combine import all_fail, all_hold
 from manifold_id.theory.curves import log_steps
 
@@ -90,6 +90,7 @@ def regret(observed: Array, bound: Array, *, what: str, largest_gradient: float,
         ),
         evidence=(figure,),
         figures={"largest share of the bound": ratio},
+        power=(Power("factor on the bound", 1.0, below=ratio),),
     )
 
 
@@ -206,18 +207,17 @@ def anytime(
     rng = np.random.default_rng([seed, 2])
     seeds, steps = max(40, size.seeds // 2), size.steps(600)
     centre = rng.uniform(-start, start, (seeds, len(data.best)))
+    method = RMDA(eta, damping=0.5 if inside else 0.0)
     s = eta * np.sqrt(np.arange(1, steps + 2))
-    alpha = np.cumsum(s)
-    w, V, gap, largest = centre, 0 * centre, np.zeros((steps, seeds)), 0.0
+    share = s[1:] / np.cumsum(s)[1:]  # c_t = s_{t+1} / alpha_{t+1}
+    state, oracle, gap, largest = method.init(centre), _Given(), np.zeros((steps, seeds)), 0.0
     for t in range(1, steps + 1):
-        gap[t - 1] = data.objective(w) - data.objective(data.best)
-        g = data.gradient(w, rng.integers(0, len(data.y), seeds))
+        gap[t - 1] = data.objective(state.w) - data.objective(data.best)
+        g = data.gradient(state.w, rng.integers(0, len(data.y), seeds))
         largest = max(largest, float(np.linalg.norm(g, axis=1).max()))
-        V = V + s[t - 1] * g
-        beta = np.sqrt(t) if inside else 1.0
-        z = data.psi.prox(centre - V / beta, alpha[t - 1] / beta)
-        c = s[t] / alpha[t] if inside else 1.0
-        w = (1 - c) * w + c * z
+        oracle.g = lambda w, g=g: g
+        weighted = replace(method, momentum=float(share[t - 1])) if inside else method
+        state = weighted.update(oracle, state, data.psi)  # type: ignore[arg-type]
     distance = np.linalg.norm(centre - data.best, axis=1)
     bound = anytime_bound(steps, eta, distance, 1.0, data.psi.value(centre)).mean(axis=1)
     return regret(gap.mean(axis=1)[:, None], bound, what="mean suboptimality, primal averaging",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from scipy.fft import dct
 
@@ -17,6 +19,7 @@ from manifold_id.theory.combine import all_fail, all_hold
 from manifold_id.theory.curves import figure_of_runs
 from manifold_id.theory.identified import AGAIN, HARMONIC, late_departures
 from manifold_id.theory.intervals import clopper_pearson
+from manifold_id.theory.power import rejected
 from manifold_id.theory.structure_record import StructureRecord
 
 Array = np.ndarray
@@ -94,15 +97,23 @@ def judge(case: Case, *, long_enough: bool = False) -> Verdict:
     """Judge the proximal points: the lower bound is the solution's support, the upper the atoms without a margin."""
     problem, off = case.problem, case.off
     inner = off & (case.margins > CERTAIN * (problem.form.lam if isinstance(problem, Rows) else 1.0))
-    below, above = np.zeros((2, case.steps, case.seeds), dtype=bool)
+    below, above, less = np.zeros((3, case.steps, case.seeds), dtype=bool)
+    degenerate = np.flatnonzero(off & ~inner)
     changes, previous = np.zeros(case.seeds, dtype=np.int64), np.zeros((case.seeds, len(off)), dtype=bool)
     for i, state in enumerate(case.states()):
         active = problem.regularizer.structure(state.z) > 0
         below[i], above[i] = (~off & ~active).any(axis=1), (active & inner).any(axis=1)
+        less[i] = above[i] | active[:, degenerate[:1]].any(axis=1)
         if i >= case.steps * 3 // 4:
             changes += (active != previous).any(axis=1)
         previous = active
-    return sandwich(below, above, changes, long_enough=long_enough)
+    found = sandwich(below, above, changes, long_enough=long_enough)
+    if not len(degenerate):
+        return found
+    judged = lambda left: sandwich(below, less, changes, long_enough=long_enough)  # noqa: E731
+    many = len(degenerate)
+    power = rejected("degenerate atoms within the upper bound", many, judged, below=(many - 1,))
+    return replace(found, power=(power,))
 
 
 def additive(method: Method, size: Size, seed: int) -> Case:

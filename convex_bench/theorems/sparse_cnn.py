@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from convex_bench.theorems.check import Check, Size
 from convex_bench.theorems.instances import l1_quadratic
+from convex_bench.theorems.shipped import NO_TORCH, torch_or_none
 from convex_bench.theorems.synthetic import gaussian, states
 from manifold_id.methods import RDA, SDA
 from manifold_id.regularizers import L1
-from manifold_id.theory.base import Assumption, Theorem, Verdict, decide, no_violations
+from manifold_id.theory.base import Assumption, Power, Theorem, Verdict, decide, no_violations, unmet
 from manifold_id.theory.combine import all_fail, all_hold
 
 Array = np.ndarray
@@ -55,10 +57,12 @@ def identity(error: Array) -> Verdict:
 
 def criterion(zero: Array, mean: Array, lam: float) -> Verdict:
     """Return the verdict on (18): zeros of w_{t+1} against |gbar_t| <= lam, ties to rounding left out."""
-    clear = np.abs(np.abs(mean) - lam) > 1e-12 * lam
-    return no_violations(
-        int(((zero != (np.abs(mean) <= lam)) & clear).sum()), int(clear.sum()), "entries", seeds=zero.shape[1]
-    )
+    size = np.abs(mean)
+    clear = np.abs(size - lam) > 1e-12 * lam
+    nearest = float(size[zero].max(initial=-np.inf)), float(size[~zero].min(initial=np.inf))
+    wrong = int(((zero != (size <= lam)) & clear).sum())
+    power = (Power("lam of the criterion", lam, *nearest),)
+    return no_violations(wrong, int(clear.sum()), "entries", seeds=zero.shape[1], power=power)
 
 
 def stuck(largest_gradient: float, largest_entry: float, loss_drop: float) -> Verdict:
@@ -96,7 +100,7 @@ GAMMA, LAM = 2.0, 1.0
 
 def lemma(size: Size, seed: int, first: int) -> Verdict:
     """Return the verdict on Lemma 1's recursion over the steps t >= first, from a start that is not the centre."""
-    problem, errors = l1_quadratic(0.3, seed), []
+    problem, errors, slips = l1_quadratic(0.3, seed), [], []
     before, total = np.broadcast_to(problem.w + 1.0, (10, len(problem.w))), 0.0
     for state in states(problem, SDA(GAMMA), gaussian(0.5), problem.w + 1.0, size.steps(1000), seeds=10, seed=seed):
         t, g = state.t, state.total - total
@@ -106,8 +110,10 @@ def lemma(size: Size, seed: int, first: int) -> Verdict:
                 GAMMA * np.sqrt(t)
             )  # the cancellation in g is relative to the sum
             errors.append(np.abs(state.w - step).max(axis=1) / scale)
+            slips.append(np.abs(before * np.sqrt((t - 1) / t)).max(axis=1) / scale)
         before, total = state.w, state.total
-    return identity(np.array(errors))
+    found = identity(np.array(errors))
+    return replace(found, power=(Power("relative error of sqrt((t-1)/t)", 0.0, above=ROUNDING / float(np.max(slips))),))
 
 
 def thresholds(size: Size, seed: int) -> Verdict:
@@ -162,21 +168,27 @@ def zero_start(seed: int, sigma: Callable[[Array], Array], slope: Callable[[Arra
 
 
 def retraining(seed: int, masked: bool) -> Verdict:
-    """Run RDA, plant a false zero among the active weights, and retrain with or without the mask."""
-    problem = l1_quadratic(0.3, seed)
+    """Plant a false zero among the active weights, and retrain with `optim.RDA`, under `optim.SparseRetraining` or "
+    "not."""
+    torch = torch_or_none()
+    if torch is None:
+        return unmet(NO_TORCH)
+    from manifold_id.optim import RDA as Optimizer
+    from manifold_id.optim import SparseRetraining
+
+    problem, rng = l1_quadratic(0.3, seed), np.random.default_rng(seed)
     w = problem.w + 0.1 * (problem.w == 0)
     w[0] = 0.0
-    mask, active = w != 0, []
-    state, method = RDA(GAMMA).init(w), RDA(GAMMA)
-    rng = np.random.default_rng(seed)
+    p = torch.nn.Parameter(torch.tensor(w))
+    optimizer, active = Optimizer([p], gamma=GAMMA, regularizer=problem.regularizer), []
+    mode = SparseRetraining(optimizer) if masked else None
     for _ in range(500):
-        xi = 0.3 * rng.standard_normal(len(w))
-        oracle: Any = lambda v, xi=xi: problem.gradient(v) + xi  # noqa: E731
-        state = method.update(oracle, state, problem.regularizer)
-        if masked:
-            point = np.where(mask, state.w, 0.0)
-            state, mask = type(state)(state.t, point, point, state.d, state.total), mask & (point != 0)
-        active.append(state.w != 0)
+        g = problem.gradient(p.detach().numpy()) + 0.3 * rng.standard_normal(len(w))
+        p.grad = torch.tensor(g)
+        optimizer.step()
+        active.append(p.detach().numpy() != 0)
+    if mode is not None:
+        mode.remove()
     return one_way(np.array(active), np.arange(len(w)) == 0)
 
 

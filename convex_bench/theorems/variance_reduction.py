@@ -16,6 +16,7 @@ from manifold_id.methods.base import Method
 from manifold_id.theory.base import Assumption, Curve, Evidence, Theorem, Verdict, decide
 from manifold_id.theory.combine import all_fail, all_hold
 from manifold_id.theory.intervals import bootstrap, inside, log_slope
+from manifold_id.theory.power import of_interval
 
 Array = np.ndarray
 
@@ -101,6 +102,7 @@ def momentum_plateau(errors: Array, rho: float, sigma: float) -> Verdict:
         (fit.low, fit.high),
         errors.shape[1],
         errors.size,
+        power=(of_interval("factor on the plateau", 1.0, (fit.low, fit.high), factor=PLATEAU_ERROR),),
     )
 
 
@@ -156,6 +158,7 @@ def error_slope(
         errors.size,
         evidence=(Evidence("Error of the estimate", xlabel, "|V_t / alpha_t - grad f(z_t)|", curves, "log", "log"),),
         figures=figures,
+        power=(of_interval("exponent", sum(interval) / 2, (fit.low, fit.high), width=(interval[1] - interval[0]) / 2),),
     )
 
 

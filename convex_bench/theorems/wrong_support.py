@@ -14,7 +14,7 @@ from convex_bench.theorems.instances import l1_quadratic
 from convex_bench.theorems.rows import Rows, logistic
 from convex_bench.theorems.synthetic import Noise, Quadratic, gaussian, states
 from manifold_id.methods import RDA, ProxSGD
-from manifold_id.theory.base import Assumption, Curve, Evidence, Theorem, Verdict, decide, no_violations, unmet
+from manifold_id.theory.base import Assumption, Curve, Evidence, Power, Theorem, Verdict, decide, no_violations, unmet
 from manifold_id.theory.combine import all_fail, all_hold
 from manifold_id.theory.curves import limits
 from manifold_id.theory.identified import averages
@@ -68,6 +68,7 @@ def falling(steps: Array, wrong: Array, *, long_enough: bool = True) -> Verdict:
         wrong.shape[1],
         wrong.size,
         evidence=(Evidence("Probability of a wrong support", "step", "probability", (curve,), "log", "log"),),
+        power=(Power("exponent of the bound", -0.25, below=fit.low - 0.05),),
     )
 
 
@@ -138,6 +139,7 @@ def linear(runs: Switches, rate: float) -> Verdict:
         worst,
         seeds=len(runs.final),
         samples=len(runs.final),
+        power=(Power("factor on the rate", 1.0, below=worst / rate),),
     )  # fmt: skip
 
 
@@ -161,6 +163,7 @@ def newton(runs: Switches) -> Verdict:
         order,
         seeds=len(norms),
         samples=norms.size,
+        power=(Power("order that is claimed at least", 1.5, above=order),),
         evidence=(Evidence("Reduced Newton after the switch", "step", "|reduced gradient| / lam", (curve,),
                            yscale="log"),),
     )  # fmt: skip

@@ -1,5 +1,6 @@
 """Every theorem holds on its instances, and every control fails, at the quick size."""
 
+import numpy as np
 import pytest
 
 from convex_bench.theorems import MODULES, QUICK, load_check
@@ -15,6 +16,9 @@ def test_theorem_holds(name, seed):
     assert verdict.samples > 0
     assert verdict.criterion
     assert verdict.assumptions and all(assumption.met for assumption in verdict.assumptions)
+    assert any(np.isfinite([power.below, power.above]).any() for power in verdict.power)  # rejects some wrong constant
+    for power in verdict.power:
+        assert not power.below > power.stated and not power.above < power.stated, power
 
 
 @pytest.mark.parametrize("name", MODULES)

@@ -8,7 +8,7 @@ import pytest
 from convex_bench.ground_truth import solve
 from convex_bench.problem import Problem
 from convex_bench.theorems import Size, verify
-from convex_bench.theorems.asymptotic_normality import face_covariance
+from convex_bench.theorems.asymptotic_normality import face_covariance, fading
 from convex_bench.theorems.certificates import corner
 from convex_bench.theorems.compiled import structure_record, watch_compiled
 from convex_bench.theorems.concentration import runs
@@ -251,3 +251,12 @@ def test_false_positives_with_noise_beyond_the_claimed_sigma_conclude_nothing():
 def test_steps_that_are_summable_are_no_test_of_identification(decay):
     verdict = from_afar(ProxSGD(1.0, decay=decay), 0.5, Size("tiny", 60, 1), 0)
     assert verdict.status == ("holds" if decay == 1 else "inconclusive")
+
+
+def test_the_normal_part_must_fall_with_the_stated_exponent():
+    k = np.geomspace(100, 3000, 12)
+    noise = np.random.default_rng(0).uniform(0.8, 1.2, (12, 60))
+    found = [fading(k, noise * k[:, None] ** e, 0.75, margin=0.1).status for e in (-0.25, 0.0, -0.5)]
+    assert found == ["holds", "fails", "fails"]
+    assert fading(k, noise, 0.75, margin=0.0).status == "inconclusive"
+    assert fading(k, noise, 0.75, margin=0.0, control=True).status == "fails"

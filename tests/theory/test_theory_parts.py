@@ -129,7 +129,7 @@ def test_no_samples_and_unmet_assumptions_are_inconclusive():
     assert identification(record, margin=0.3, noise=0.1).status == "holds"
     assert identification(record, margin=0.0, noise=0.1).status == "inconclusive"
     few = np.zeros(10)
-    assert active_set(LastErrors(few, few), few + 1, few[:0], few[:0], few[:0]).status == "inconclusive"
+    assert active_set(LastErrors(few, few), few + 1, few + 1, few[:0], few[:0], few[:0]).status == "inconclusive"
 
 
 def test_one_run_that_leaves_late_counts_as_not_identified():
