@@ -90,8 +90,8 @@ def logarithmic(deltas: Array, last: LastErrors) -> Verdict:
 
 
 def power(deltas: Array, last: LastErrors, steps: int, neighbours: tuple[float, float]) -> Verdict:
-    """Return the verdict on T ~ delta^q, T the last false positive: (levels, seeds), not censored; the interval of q has
-    to lie between two neighbouring powers."""
+    """Return the verdict on T ~ delta^q, T the last false positive, (levels, seeds), not censored; the interval of q
+    has to lie between two neighbouring powers."""
     times = last.false_positive
     fit = bootstrap(lambda i: log_slope(deltas, np.maximum(np.median(times[:, i], axis=1), 1)), times.shape[1])
     censored = float((times > steps // 2).mean())

@@ -4,6 +4,7 @@ an interval says of a criterion."""
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 
 import numpy as np
 
@@ -25,6 +26,7 @@ def every(*parts: bool | None) -> bool | None:
     return False if False in parts else None if None in parts else True
 
 
+@cache
 def clopper_pearson(successes: int, trials: int, confidence: float = 0.99) -> tuple[float, float]:
     """Return the exact two-sided interval of a proportion; (0, 1) without trials."""
     if trials == 0:
