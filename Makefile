@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 OUT ?= results/study
 NOTEBOOKS := $(sort $(notdir $(wildcard notebooks/*.ipynb)))
 
-.PHONY: study notebooks test test-slow lint bench clean
+.PHONY: study notebooks test test-slow mutants lint bench clean
 
 study: $(VENV)/.core
 	$(BIN)/manifold-id study --out $(OUT)
@@ -22,6 +22,9 @@ test: $(VENV)/.all
 
 test-slow: $(VENV)/.all
 	$(BIN)/python -m pytest -m slow --timeout 3600
+
+mutants: $(VENV)/.all
+	$(BIN)/python tests/mutants/run.py
 
 lint: $(VENV)/.all
 	$(BIN)/ruff check .

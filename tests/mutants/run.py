@@ -1,0 +1,113 @@
+"""Small bugs, one at a time, in a copy: which tests and which theorems see each. `make mutants` writes killed.csv.
+
+    python tests/mutants/run.py [--only TEXT] [--share I/N] [--out FILE]
+
+A mutant is killed by the tests if any of its tests fails, and by a theorem if its check does not hold, its control does
+not fail, or it raises. The exit code is 1 if a mutant survives both.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import tomllib
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+TABLE = Path(__file__).with_name("table.toml")
+COMPILED = ("convex_bench/engine/", "kernel")  # numba's cache does not see a change in a function that is inlined
+LIMIT = 900  # seconds for the tests, and for each theorem
+VERDICT = """
+import sys
+from convex_bench.theorems import QUICK
+from convex_bench.theorems.parallel import Job, run_job
+sys.exit(not run_job(Job(sys.argv[1], 0), QUICK).sound)
+"""
+
+
+def table() -> list[dict]:
+    """Return the mutants."""
+    return tomllib.loads(TABLE.read_text(encoding="utf-8"))["mutant"]
+
+
+def copy_to(folder: Path) -> None:
+    """Copy the files of the working tree that git knows."""
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    for name in filter(None, listed.split("\0")):
+        if (ROOT / name).is_file():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, folder / name)
+
+
+def apply(folder: Path, mutant: dict) -> str:
+    """Write the mutant's text into its file, and return the old text of the whole file."""
+    path = folder / mutant["file"]
+    text = path.read_text(encoding="utf-8")
+    if text.count(mutant["old"]) != 1:
+        raise ValueError(f"{mutant['file']}: {mutant['old']!r} occurs {text.count(mutant['old'])} times: write it anew")
+    path.write_text(text.replace(mutant["old"], mutant["new"]), encoding="utf-8")
+    return text
+
+
+def fails(command: list[str], folder: Path, environment: dict[str, str]) -> bool:
+    """Return whether a command ends with an error, or not at all within the limit."""
+    try:
+        done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, timeout=LIMIT)
+    except subprocess.TimeoutExpired:
+        return True
+    return done.returncode != 0
+
+
+def judge(folder: Path, mutant: dict) -> dict:
+    """Run the tests and the theorems of a mutant that has been applied."""
+    compiled = any(part in mutant["file"] for part in COMPILED)
+    cache = Path(tempfile.mkdtemp(dir=folder)) if compiled else folder / "numba"
+    environment = os.environ | {"PYTHONPATH": str(folder), "NUMBA_CACHE_DIR": str(cache)}
+    pytest = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "-n", "0", *mutant["tests"]]
+    tests = fails(pytest, folder, environment)
+    seen = [name for name in mutant["theorems"] if fails([sys.executable, "-c", VERDICT, name], folder, environment)]
+    if compiled:
+        shutil.rmtree(cache)
+    blind = [name for name in mutant["theorems"] if name not in seen]
+    return {
+        "file": mutant["file"],
+        "breaks": mutant["breaks"],
+        "tests": "killed" if tests else "survived",
+        "killed by theorems": " ".join(seen),
+        "survived theorems": " ".join(blind),
+    }
+
+
+def main() -> int:
+    """Run the mutants asked for."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--only", default="", help="mutants with this in their file or in what they break")
+    parser.add_argument("--share", default="0/1", help="of N shares the I-th, from 0, to run several at a time")
+    parser.add_argument("--out", type=Path, default=TABLE.with_name("killed.csv"))
+    chosen = parser.parse_args()
+    index, count = map(int, chosen.share.split("/"))
+    mutants = [m for m in table() if chosen.only in f"{m['file']} {m['breaks']}"][index::count]
+    rows = []
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        copy_to(folder)
+        for mutant in mutants:
+            old = apply(folder, mutant)
+            rows.append(judge(folder, mutant))
+            (folder / mutant["file"]).write_text(old, encoding="utf-8")
+            print(json.dumps(rows[-1]), flush=True)
+            with chosen.out.open("w", newline="", encoding="utf-8") as stream:
+                writer = csv.DictWriter(stream, rows[0].keys(), lineterminator="\n")
+                writer.writeheader()
+                writer.writerows(rows)
+    return int(any(row["tests"] == "survived" and not row["killed by theorems"] for row in rows))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
