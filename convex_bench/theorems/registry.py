@@ -30,6 +30,9 @@ MODULES: dict[str, str] = {  # the name on the command line, and the module that
     "partial-smoothness": "partial_smoothness",
     "ramda-inexact": "inexact",
     "ramda-optimizer": "ramda",
+    "prox-sgd-distance": "step_distance",
+    "coordinate-descent": "coordinate_descent",
+    "away-step-frank-wolfe": "frank_wolfe",
 }
 
 

@@ -22,12 +22,17 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 TABLE = Path(__file__).with_name("table.toml")
 COMPILED = ("convex_bench/engine/", "kernel")  # numba's cache does not see a change in a function that is inlined
-LIMIT = 900  # seconds for the tests, and for each theorem
-VERDICT = """
+LIMIT = 900  # seconds for the tests, and for the theorems
+VERDICTS = """
 import sys
 from convex_bench.theorems import QUICK
 from convex_bench.theorems.parallel import Job, run_job
-sys.exit(not run_job(Job(sys.argv[1], 0), QUICK).sound)
+for name in sys.argv[1:]:
+    try:
+        sound = run_job(Job(name, 0), QUICK).sound
+    except Exception:
+        sound = False
+    print("sound" if sound else "killed", name, flush=True)
 """
 
 
@@ -55,13 +60,13 @@ def apply(folder: Path, mutant: dict) -> str:
     return text
 
 
-def fails(command: list[str], folder: Path, environment: dict[str, str]) -> bool:
-    """Return whether a command ends with an error, or not at all within the limit."""
+def run(command: list[str], folder: Path, environment: dict[str, str]) -> tuple[int, str]:
+    """Return the exit code (-1 beyond the limit) and what was printed."""
     try:
-        done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, timeout=LIMIT)
-    except subprocess.TimeoutExpired:
-        return True
-    return done.returncode != 0
+        done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=LIMIT)
+    except subprocess.TimeoutExpired as late:
+        return -1, (late.stdout or b"").decode() if isinstance(late.stdout, bytes) else late.stdout or ""
+    return done.returncode, done.stdout
 
 
 def judge(folder: Path, mutant: dict) -> dict:
@@ -70,11 +75,17 @@ def judge(folder: Path, mutant: dict) -> dict:
     cache = Path(tempfile.mkdtemp(dir=folder)) if compiled else folder / "numba"
     environment = os.environ | {"PYTHONPATH": str(folder), "NUMBA_CACHE_DIR": str(cache)}
     pytest = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "-n", "0", *mutant["tests"]]
-    tests = fails(pytest, folder, environment)
-    seen = [name for name in mutant["theorems"] if fails([sys.executable, "-c", VERDICT, name], folder, environment)]
+    code, _ = run([*pytest, *(["-k", mutant["select"]] if mutant["select"] else [])], folder, environment)
+    if code == 5:
+        raise ValueError(f"{mutant['tests']} with -k {mutant['select']!r}: no test is selected")
+    tests = code != 0
+    seen, names = [], mutant["theorems"]
+    if names:
+        printed = run([sys.executable, "-c", VERDICTS, *names], folder, environment)[1]
+        seen = [name for name in names if f"sound {name}" not in printed]
     if compiled:
         shutil.rmtree(cache)
-    blind = [name for name in mutant["theorems"] if name not in seen]
+    blind = [name for name in names if name not in seen]
     return {
         "file": mutant["file"],
         "breaks": mutant["breaks"],
