@@ -33,6 +33,7 @@ MODULES: dict[str, str] = {  # the name on the command line, and the module that
     "prox-sgd-distance": "step_distance",
     "coordinate-descent": "coordinate_descent",
     "away-step-frank-wolfe": "frank_wolfe",
+    "normal-map-mcp": "weakly_convex",
 }
 
 
