@@ -34,6 +34,7 @@ MODULES: dict[str, str] = {  # the name on the command line, and the module that
     "coordinate-descent": "coordinate_descent",
     "away-step-frank-wolfe": "frank_wolfe",
     "normal-map-mcp": "weakly_convex",
+    "riemannian-newton": "riemannian_newton",
 }
 
 

@@ -6,6 +6,7 @@ import pytest
 from convex_bench.theorems.coordinate_descent import Passes, rate
 from convex_bench.theorems.frank_wolfe import drops, faces, instances, step
 from convex_bench.theorems.ramda import estimate, inclusion
+from convex_bench.theorems.riemannian_newton import newton_step, planted_rank, quadratic
 from convex_bench.theorems.step_distance import exponent
 from manifold_id.theory.structure_record import StructureRecord
 
@@ -72,3 +73,21 @@ def test_the_optimizers_estimate_and_inclusion_can_fail():
     assert found == ["holds", "fails", "fails"]
     assert inclusion(np.full((5, 3), 1e-15), {1e-8: 1e-12, 1e-6: 1e-8}).power[0].above == 1e-6
     assert inclusion(np.full((5, 3), 1e-5), {}).status == "fails"
+
+
+def test_newton_must_be_quadratic_and_end_at_the_solution_of_the_whole_problem():
+    fast = np.tile([1e-2, 1e-4, 1e-8, 1e-16], (4, 1))
+    small, ranks = np.full(4, 1e-14), np.full(4, 2)
+    assert quadratic(fast, small, ranks).status == "holds"
+    assert quadratic(np.tile([1e-2, 1e-5, 1e-7, 1e-10], (4, 1)), small, ranks).status == "fails"
+    assert quadratic(fast, np.full(4, 1e-3), ranks).status == "fails"
+    assert quadratic(fast, small, np.array([2, 2, 3, 2])).status == "fails"
+    assert quadratic(np.ones((4, 4)), small, ranks).status == "inconclusive"
+
+
+def test_a_newton_step_on_the_manifold_keeps_the_rank_and_the_solution():
+    problem = planted_rank(1)
+    assert np.linalg.norm(newton_step(problem, problem.star, 2) - problem.star) < 1e-12
+    U, s, Vt = np.linalg.svd(problem.star + 0.01 * np.random.default_rng(0).standard_normal(problem.star.shape))
+    near = (U[:, :2] * s[:2]) @ Vt[:2]
+    assert np.linalg.matrix_rank(newton_step(problem, near, 2), tol=1e-10) == 2
