@@ -115,14 +115,24 @@ class Case:
         for _ in range(self.steps):
             yield _Together([next(run) for run in runs])
 
-    def pull(self, state: Any) -> tuple[float, Array]:
-        """Return (beta / alpha, the centre) of a state of RMDA or RDA."""
+    def dual_average(self, state: Any) -> tuple[Array, float, Array]:
+        """Return (V / alpha, beta / alpha, the centre) of a state of RMDA or RDA, from its sum V alone.
+
+        alpha and beta are those that the statement has, with s_k = lr k^(1/2 - decay) summed anew; of a run with restarts
+        alpha is the state's own.
+        """
         method = self.method
         if isinstance(method, RMDA):
             steps = float(method.stages.at(state.t, method.momentum).k)
-            return steps**method.damping / state.weight, state.anchor
+            alpha = state.weight if method.stages.milestones else float(self._weights[state.t - 1])
+            return state.total / alpha, steps**method.damping / alpha, state.anchor
         assert isinstance(method, RDA)
-        return method.gamma / float(np.sqrt(state.t)), 0 * state.z
+        return state.total / state.t, method.gamma / float(np.sqrt(state.t)), 0 * state.z
+
+    @cached_property
+    def _weights(self) -> Array:
+        """(steps,) RMDA's alpha."""
+        return np.cumsum(self.method.lr * np.arange(1.0, self.steps + 1) ** (0.5 - self.method.decay))
 
     def record(self, point: str = "z") -> StructureRecord:
         """Return where the structure of the proximal point ("z") or the iterate ("w") is wrong; compiled on rows."""

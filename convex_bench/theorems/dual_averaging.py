@@ -124,9 +124,9 @@ def judge(case: Case, *, control: bool = False) -> Verdict:
         np.array([-np.inf, np.inf]),
     )
     for state in case.states():
-        ratio, centre = case.pull(state)
-        u = state.d + ratio * (state.z - centre)
-        scale = np.abs(state.d).max(axis=axes) + ratio * np.abs(state.z - centre).max(axis=axes) + 1.0
+        mean, ratio, centre = case.dual_average(state)
+        u = mean + ratio * (state.z - centre)
+        scale = np.abs(mean).max(axis=axes) + ratio * np.abs(state.z - centre).max(axis=axes) + 1.0
         inclusion.append(_outside(psi, state.z, u) / scale)
         if state.t in probed:
             pull = ratio * (state.z - centre)
@@ -137,7 +137,7 @@ def judge(case: Case, *, control: bool = False) -> Verdict:
         ratios.append(ratio)
         if isinstance(psi, ATOMS):
             there = np.broadcast_to(star, state.z.shape)
-            depth = psi.margin(there, state.d - ratio * (centre - star))[:, off]
+            depth = psi.margin(there, mean - ratio * (centre - star))[:, off]
             clear = np.abs(depth) > 1e-10
             held = (psi.structure(state.z) == problem.codes)[:, off]
             differ += int((((depth > 0) != held) & clear).sum())

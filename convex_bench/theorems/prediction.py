@@ -127,7 +127,7 @@ def judge(case: Case, factor: float = 1.0, *, two_terms: bool = False) -> Verdic
     bound = change_bound(problem) if two_terms else None
     left, last = [], LastErrors(*np.zeros((2, case.seeds), dtype=np.int64))
     for state in case.states():
-        ratio, centre = case.pull(state)
+        _, ratio, centre = case.dual_average(state)
         side = problem.norms(state.d + problem.dual if bound is None else state.d - problem.gradient(state.z))
         if bound is not None:
             side = side + bound(state.z)

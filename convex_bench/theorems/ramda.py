@@ -84,7 +84,7 @@ def run(name: str, size: Size, seed: int, *, point: str = "z", momentum: float =
     """Run one optimizer from one away from the solution; judge identification, and of dual averaging all of it."""
     if torch_or_none() is None:
         return unmet(NO_TORCH)
-    from manifold_id import optim
+    from manifold_id import methods, optim
 
     problem, kind = l1_quadratic(MARGIN, seed), getattr(optim, name)
     psi, off, start = problem.regularizer, problem.codes <= 0, problem.w + 1.0
@@ -101,11 +101,15 @@ def run(name: str, size: Size, seed: int, *, point: str = "z", momentum: float =
         dict.fromkeys((1e-8, 1e-6, 1e-3), 0.0),
     )
     V, U, alpha, before = np.zeros((seeds, len(start))), np.zeros((seeds, len(start))), 0.0, None
+    pure: Any = methods.RAMDA(LR[name], momentum, eps=1e-2) if name == "RAMDA" else methods.RMDA(LR[name], momentum)
+    own, apart = pure.init(np.broadcast_to(start, V.shape)), 0.0
     rng = np.random.default_rng(seed)  # the noise of `steps_of`, drawn again
     before = np.broadcast_to(start, V.shape)
     for shown in steps_of(make, problem, gaussian(SIGMA), start, steps, seeds, seed, DECAY):
         g = problem.gradient(before) + gaussian(SIGMA)(rng, V.shape)
         s = LR[name] * shown.t ** (0.5 - DECAY)
+        own = replace(pure, lr=LR[name] * shown.t**-DECAY).update(lambda w, g=g: g, own, psi)
+        apart = max(apart, float(np.abs(own.z - shown.z).max()))
         V, U, alpha, before = V + s * g, U + s * g * g, alpha + s, shown.w
         D = np.cbrt(U) + 1e-2 if name == "RAMDA" else np.sqrt(shown.t)
         pull = D * (shown.z - start) / alpha
@@ -126,7 +130,20 @@ def run(name: str, size: Size, seed: int, *, point: str = "z", momentum: float =
     if control:
         return found
     parts = ("inclusion", inclusion(arrays["outside"], wrong)), ("estimate", estimate(marks, arrays["error"]))
-    return all_hold(*parts, ("identification", found))
+    return all_hold(*parts, ("identification", found), ("the pure method", same(apart, steps, seeds)))
+
+
+def same(apart: float, steps: int, seeds: int) -> Verdict:
+    """Return the verdict on the largest difference of the optimizer's and the pure method's proximal points."""
+    return decide(
+        apart <= ROUNDING,
+        (Assumption("steps", steps, steps > 0),),
+        f"points of `manifold_id.methods` and of the optimizer differ by at most {apart:.1e}",
+        f"at most {ROUNDING:g}",
+        apart,
+        seeds=seeds,
+        samples=steps * seeds,
+    )
 
 
 def check(size: Size, seed: int) -> Verdict:

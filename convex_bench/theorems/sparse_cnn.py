@@ -121,7 +121,7 @@ def thresholds(size: Size, seed: int) -> Verdict:
     problem, zero, mean = l1_quadratic(0.1, seed), [], []
     for state in states(problem, RDA(GAMMA), gaussian(1.0), problem.w + 1.0, size.steps(500), seeds=20, seed=seed):
         zero.append(state.w == 0)
-        mean.append(state.d)
+        mean.append(state.total / state.t)
     return criterion(np.array(zero), np.array(mean), LAM)
 
 
