@@ -11,7 +11,7 @@ from convex_bench.theorems.check import Check, Own, Size
 from convex_bench.theorems.rows import Rows
 from manifold_id.methods import ProxGradient
 from manifold_id.regularizers import L1
-from manifold_id.theory.base import Assumption, Curve, Evidence, Power, Theorem, Verdict, decide, unmet
+from manifold_id.theory.base import Assumption, Curve, Evidence, Power, Theorem, Verdict, claimed, decide, unmet
 from manifold_id.theory.structure_record import LastErrors
 
 Array = np.ndarray
@@ -33,7 +33,15 @@ ACTIVE_SET = Theorem(
 
 
 def active_set(
-    last: LastErrors, bound: Array, condition: Array, slopes: Array, kappa: Array, r_squared: Array, *, least: int = 200
+    last: LastErrors,
+    bound: Array,
+    condition: Array,
+    slopes: Array,
+    kappa: Array,
+    r_squared: Array,
+    *,
+    least: int = 200,
+    overstated: float = 1.0,
 ) -> Verdict:
     """Return the verdict.
 
@@ -51,6 +59,8 @@ def active_set(
         empty to leave that part out.
     least
         The least number of instances.
+    overstated
+        By how much the bound takes the margin for larger than it is.
     """
     observed = last.false_positive
     late = int((observed > np.maximum(bound, 0)).sum())
@@ -75,7 +85,7 @@ def active_set(
     )
     return decide(
         late == 0 and affine,
-        (Assumption("instances", len(observed), len(observed) >= least),),
+        (Assumption("instances", len(observed), len(observed) >= least), claimed(overstated)),
         f"{late} violations in {len(observed)} instances, observed / bound at most {ratio.max(initial=0):.2f}"
         + (
             f"; slope in log(1/delta) at most {np.max(slopes / kappa):.2f} kappa, R^2 >= {r_squared.min():.3f}"
@@ -149,7 +159,9 @@ def run(size: Size, seed: int, overstated: float, fits: int) -> Verdict:
         slopes.append(np.polyfit(decades, mean, 1)[0])
         kappa.append(e[-1] / e[0])
         quality.append(np.corrcoef(decades, mean)[0, 1] ** 2)
-    return active_set(observed, bound, L / mu, np.array(slopes), np.array(kappa), np.array(quality))
+    return active_set(
+        observed, bound, L / mu, np.array(slopes), np.array(kappa), np.array(quality), overstated=overstated
+    )
 
 
 def check(size: Size, seed: int) -> Verdict:
@@ -185,7 +197,7 @@ def judge(case: Case, overstated: float = 1.0) -> Verdict:
         last.false_negative[~active[:, ~off].all(axis=1)] = k
         x = problem.regularizer.prox(x - problem.gradient(x) / L, 1 / L)
     none = np.zeros(0)
-    found = active_set(last, bound, np.full(case.seeds, kappa), none, none, none, least=1)
+    found = active_set(last, bound, np.full(case.seeds, kappa), none, none, none, least=1, overstated=overstated)
     return replace(found, assumptions=(convex, step, *found.assumptions))
 
 

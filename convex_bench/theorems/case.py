@@ -118,8 +118,8 @@ class Case:
     def dual_average(self, state: Any) -> tuple[Array, float, Array]:
         """Return (V / alpha, beta / alpha, the centre) of a state of RMDA or RDA, from its sum V alone.
 
-        alpha and beta are those that the statement has, with s_k = lr k^(1/2 - decay) summed anew; of a run with restarts
-        alpha is the state's own.
+        alpha and beta are those that the statement has, with s_k = lr k^(1/2 - decay) summed anew; of a run with
+        restarts alpha is the state's own.
         """
         method = self.method
         if isinstance(method, RMDA):

@@ -12,7 +12,7 @@ from convex_bench.theorems.instances import l1_quadratic
 from convex_bench.theorems.rows import Rows
 from convex_bench.theorems.synthetic import gaussian
 from manifold_id.methods import NormalMapSGD
-from manifold_id.theory.base import Assumption, Evidence, Power, Theorem, Verdict, no_violations
+from manifold_id.theory.base import Assumption, Evidence, Power, Theorem, Verdict, claimed, no_violations
 from manifold_id.theory.combine import all_fail, all_hold
 from manifold_id.theory.curves import share_by_ratio
 from manifold_id.theory.identified import identification
@@ -52,7 +52,10 @@ def radius(distance: Array, held: Array, *, reach: Array, seeds: int, factor: fl
         int(inside.sum()),
         "atoms and steps within the radius",
         seeds=seeds,
-        assumptions=(Assumption("smallest p delta", float(reach.min()), bool(reach.min() > 0)),),
+        assumptions=(
+            Assumption("smallest p delta", float(reach.min()), bool(reach.min() > 0)),
+            claimed(factor, "radius"),
+        ),
         evidence=(figure,),
         power=(Power("factor on the radius", factor, above=float((distance / reach)[~held].min(initial=np.inf))),),
     )

@@ -9,7 +9,7 @@ from convex_bench.theorems.check import Check, Own, Size
 from convex_bench.theorems.instances import INSTANCES
 from convex_bench.theorems.synthetic import gaussian
 from manifold_id.methods import ProxGradient, ProxSAGA, ProxSGD, ProxSVRG
-from manifold_id.theory.base import Assumption, Evidence, Power, Theorem, Verdict, no_violations
+from manifold_id.theory.base import Assumption, Evidence, Power, Theorem, Verdict, claimed, no_violations
 from manifold_id.theory.combine import all_fail, all_hold
 from manifold_id.theory.curves import share_by_ratio
 
@@ -63,7 +63,10 @@ def one_step(left: Array, margin: Array, held: Array, *, seeds: int, margin_fact
         int(certified.sum()),
         "certified atoms and steps",
         seeds=seeds,
-        assumptions=(Assumption("smallest margin", float(margin.min()), bool(margin.min() > 0)),),
+        assumptions=(
+            Assumption("smallest margin", float(margin.min()), bool(margin.min() > 0)),
+            claimed(margin_factor),
+        ),
         evidence=(figure,),
         power=(Power("factor on the margin", margin_factor, above=float(ratio[~held].min(initial=np.inf))),),
         figures={"certified share": float(certified.mean()), "held share": float(held.mean())},

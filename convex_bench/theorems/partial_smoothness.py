@@ -39,7 +39,9 @@ PARTIAL_SMOOTHNESS = Theorem(
 )
 
 
-def equivalence(on: Array, residual: Array, distance: Array, margin: float, lipschitz: float) -> Verdict:
+def equivalence(
+    on: Array, residual: Array, distance: Array, margin: float, lipschitz: float, *, true: float | None = None
+) -> Verdict:
     """Return the verdict on the inequalities.
 
     Parameters
@@ -48,7 +50,11 @@ def equivalence(on: Array, residual: Array, distance: Array, margin: float, lips
         Of every step near the solution: x in M, dist(0, dF(x)), |x - x*|; all (samples,).
     margin, lipschitz
         delta as claimed, and L.
+    true
+        The true delta, None = the claimed one; a control claims more.
     """
+    true = margin if true is None else true
+    over = Assumption("true margin", true, margin <= true, f"at least {margin:g} as claimed", broken=margin > true)
     below = ~on & (residual < margin - lipschitz * distance - 1e-12)
     above = on & (residual > lipschitz * distance + 1e-12)
     violations = int(below.sum() + above.sum())
@@ -70,7 +76,7 @@ def equivalence(on: Array, residual: Array, distance: Array, margin: float, lips
     )
     return decide(
         violations == 0,
-        (Assumption("steps on the rarer side", both, both > 0),),
+        (Assumption("steps on the rarer side", both, both > 0), over),
         f"{violations} violations in {len(on)} steps ({int(on.sum())} on M); least residual off M "
         f"{residual[~on].min(initial=np.inf):.3g}, margin {margin:g}",
         "0 violations",
@@ -105,8 +111,9 @@ def sensitivity(forward: Array, backward: Array, predicted: Array) -> Verdict:
 MARGIN = 0.3
 
 
-def near(cases: Iterable[Case], margin: float, lipschitz: float, smallest: float) -> Verdict:
-    """Judge the steps within min(margin / L, smallest active entry) of the solution, for a claimed margin."""
+def near(cases: Iterable[Case], margin: float, lipschitz: float, smallest: float, true: float) -> Verdict:
+    """Judge the steps within min(margin / L, smallest active entry) of the solution, for a claimed margin and the true
+    one."""
     rows = []
     for case in cases:
         problem = case.problem
@@ -116,7 +123,7 @@ def near(cases: Iterable[Case], margin: float, lipschitz: float, smallest: float
             rows.append((on, residual, np.linalg.norm((state.w - problem.w).reshape(case.seeds, -1), axis=1)))
     on, residual, distance = (np.concatenate(a) for a in zip(*rows, strict=True))
     close = distance < min(margin / lipschitz, smallest)
-    return equivalence(on[close], residual[close], distance[close], margin, lipschitz)
+    return equivalence(on[close], residual[close], distance[close], margin, lipschitz, true=true)
 
 
 def additive(size: Size, seed: int, margin: float) -> Verdict:
@@ -124,7 +131,7 @@ def additive(size: Size, seed: int, margin: float) -> Verdict:
     problem = l1_quadratic(margin, seed)
     few = size.steps(300), 20, seed, gaussian(MARGIN)
     cases = (Case(problem, ProxSGD(lr), problem.w, *few) for lr in (0.02, 0.1))
-    return near(cases, MARGIN, float(np.max(problem.curvature)), 0.5)
+    return near(cases, MARGIN, float(np.max(problem.curvature)), 0.5, margin)
 
 
 def judge(case: Case, factor: float = 1.0) -> Verdict:
@@ -132,7 +139,7 @@ def judge(case: Case, factor: float = 1.0) -> Verdict:
     rows = case.problem
     assert isinstance(rows, Rows)
     smallest = float(np.abs(rows.w[rows.w != 0]).min(initial=np.inf))
-    return near([replace(case, start=rows.w)], factor * rows.margin, rows.problem.lipschitz(), smallest)
+    return near([replace(case, start=rows.w)], factor * rows.margin, rows.problem.lipschitz(), smallest, rows.margin)
 
 
 def overstated(case: Case) -> Verdict:

@@ -15,7 +15,7 @@ from convex_bench.theorems.instances import INSTANCES
 from convex_bench.theorems.rows import logistic
 from convex_bench.theorems.synthetic import Quadratic, gaussian
 from manifold_id.methods import RDA, RMDA
-from manifold_id.theory.base import Assumption, Curve, Evidence, Theorem, Verdict, no_violations
+from manifold_id.theory.base import Assumption, Curve, Evidence, Theorem, Verdict, claimed, no_violations
 from manifold_id.theory.combine import all_fail, all_hold
 from manifold_id.theory.power import rejected
 from manifold_id.theory.structure_record import LastErrors
@@ -82,6 +82,7 @@ def prediction(left: Array, margin: Array, last: LastErrors, factor: float = 1.0
         assumptions=(
             Assumption("smallest margin", float(margin.min()), bool(margin.min() > 0)),
             Assumption("share of seeds with a certain step", float(known.mean()), bool(known.mean() > 0.5)),
+            claimed(factor),
         ),
         evidence=(figure,),
         figures={"rank correlation": rank, "median observed / predicted": middle[2], **last.figures()},

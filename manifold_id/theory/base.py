@@ -59,6 +59,12 @@ class Assumption:
     broken: bool = False
 
 
+def claimed(factor: float, what: str = "margin") -> Assumption:
+    """Return the assumption that a constant is not claimed to be larger than it is; a control claims `factor` > 1 times
+    the truth."""
+    return Assumption(f"claimed / true {what}", factor, factor <= 1, "at most 1", broken=factor > 1)
+
+
 @dataclass(frozen=True)
 class Curve:
     """One curve of the figure of evidence: x, y and an optional band, as plain arrays."""
