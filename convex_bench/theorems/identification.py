@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
@@ -18,7 +19,7 @@ from manifold_id.methods import RDA, RMDA, ProxSGD
 from manifold_id.methods.base import Method
 from manifold_id.methods.schedule import Stages
 from manifold_id.regularizers import L0, MCP, GroupLasso, LHalf
-from manifold_id.theory.base import Theorem, Verdict
+from manifold_id.theory.base import Status, Theorem, Verdict
 from manifold_id.theory.combine import all_fail, all_hold
 from manifold_id.theory.identified import identification
 
@@ -105,10 +106,25 @@ ROWS = RMDA(lr=1.0, decay=0.6)
 
 
 def restarted(size: Size, seed: int) -> Verdict:
-    """Judge the iterate of runs with c = 0.1, and c = 1 after a restart at a quarter of the run."""
+    """Judge the iterate of runs with c = 0.1, and c = 1 after a restart at a quarter of the run.
+
+    The anchor must be the iterate there, and the sums must begin anew.
+    """
     case = additive("l1", METHOD, size, seed, longer=2)
-    stages = Stages((case.steps // 4,), factor=0.1, momentum="divide")
-    return judge(case.with_method(RMDA(lr=10.0, momentum=0.1, decay=0.7, stages=stages)), point="w")
+    at = case.steps // 4
+    method = RMDA(lr=10.0, momentum=0.1, decay=0.7, stages=Stages((at,), factor=0.1, momentum="divide"))
+    case = case.with_method(method)
+    last, off_by = case.start, 0.0
+    for state in case.states():
+        if state.t == at:
+            last = state.w
+        elif state.t == at + 1:  # s = lr factor, beta = 1
+            off_by = float(np.abs(state.anchor - last).max()) + abs(state.weight - method.lr * 0.1)
+            break
+    found = judge(case, point="w")
+    passed = None if found.status == "inconclusive" else found.status == "holds" and off_by == 0
+    status: Status = "inconclusive" if passed is None else "holds" if passed else "fails"
+    return replace(found, status=status, summary=f"{found.summary}; restart off by {off_by:.1g}")
 
 
 def check(size: Size, seed: int) -> Verdict:

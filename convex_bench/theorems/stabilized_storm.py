@@ -52,6 +52,7 @@ STABILIZED_STORM = Theorem(
 )
 
 ETA = 0.05  # eta_0: the promise is 1 - eta_0 pi^2 / 6 = 0.918
+ROUNDING = 1e-12
 PROMISE = 1 - ETA * np.pi**2 / 6
 
 
@@ -230,6 +231,26 @@ def judge_law(case: Case) -> Verdict:
     return law(marks, np.array(errors), predicted, np.array(distance), theta_of(problem))
 
 
+def judge_update(case: Case) -> Verdict:
+    """Judge y_k = prox(x_k - a d_k) and x_{k+1} = x_k + zeta b_k (y_k - x_k) at every step."""
+    method, psi, x, off_by = case.method, case.problem.regularizer, case.start, 0.0
+    b, samples = weights(case.steps), 0
+    for state in case.states():
+        y = psi.prox(x - method.lr * state.d, method.lr)
+        after = x + method.zeta * b[state.t - 1] * (y - x)
+        off_by = max(off_by, float(np.abs(state.z - y).max()), float(np.abs(state.w - after).max()))
+        x, samples = state.w, samples + state.w.size
+    return decide(
+        off_by <= ROUNDING,
+        (_large_enough(theta_of(case.problem)),),  # type: ignore[arg-type]
+        f"points off their formulas by {off_by:.1e}",
+        f"at most {ROUNDING:g}",
+        off_by,
+        seeds=case.seeds,
+        samples=samples,
+    )
+
+
 def judge_coverage(case: Case, point: str) -> Verdict:
     """Judge y ("z" of the state) or x ("w") from the promised step on."""
     record, problem = case.record(point), case.problem
@@ -272,6 +293,7 @@ def check(size: Size, seed: int) -> Verdict:
     kinds = ("l1", "groups")
     return all_hold(
         *((kind, judge_coverage(case_of(kind, size, seed), "z")) for kind in kinds),
+        *((f"{kind}, update", judge_update(case_of(kind, size, seed))) for kind in kinds),
         *((f"{kind}, law of the error", judge_law(case_of(kind, size, seed))) for kind in kinds),
     )
 

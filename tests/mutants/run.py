@@ -1,6 +1,8 @@
 """Small bugs, one at a time, in a copy: which tests and which theorems see each. `make mutants` writes killed.csv.
 
-    python tests/mutants/run.py [--only TEXT] [--share I/N] [--out FILE]
+    python tests/mutants/run.py [--only TEXT ...] [--share I/N] [--out FILE]
+
+With --only the rows of the others are kept as they are in the file.
 
 A mutant is killed by the tests if any of its tests fails, and by a theorem if its check does not hold, its control does
 not fail, or it raises. The exit code is 1 if a mutant survives both.
@@ -95,29 +97,41 @@ def judge(folder: Path, mutant: dict) -> dict:
     }
 
 
+def read(path: Path) -> list[dict]:
+    """Return the rows that a file has."""
+    if not path.exists():
+        return []
+    with path.open(newline="", encoding="utf-8") as stream:
+        return list(csv.DictReader(stream))
+
+
 def main() -> int:
     """Run the mutants asked for."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--only", default="", help="mutants with this in their file or in what they break")
+    parser.add_argument("--only", nargs="+", default=[""], help="mutants with one of these in their file or breaks")
     parser.add_argument("--share", default="0/1", help="of N shares the I-th, from 0, to run several at a time")
     parser.add_argument("--out", type=Path, default=TABLE.with_name("killed.csv"))
     chosen = parser.parse_args()
     index, count = map(int, chosen.share.split("/"))
-    mutants = [m for m in table() if chosen.only in f"{m['file']} {m['breaks']}"][index::count]
-    rows = []
+    every = [(m["file"], m["breaks"]) for m in table()]
+    mutants = [m for m in table() if any(text in f"{m['file']} {m['breaks']}" for text in chosen.only)][index::count]
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         copy_to(folder)
         for mutant in mutants:
             old = apply(folder, mutant)
-            rows.append(judge(folder, mutant))
+            row = judge(folder, mutant)
             (folder / mutant["file"]).write_text(old, encoding="utf-8")
-            print(json.dumps(rows[-1]), flush=True)
+            print(json.dumps(row), flush=True)
+            rows = {(r["file"], r["breaks"]): r for r in (*read(chosen.out), row)}
+            rows = {key: rows[key] for key in every if key in rows}  # in the order of the table, without those it lost
             with chosen.out.open("w", newline="", encoding="utf-8") as stream:
-                writer = csv.DictWriter(stream, rows[0].keys(), lineterminator="\n")
+                writer = csv.DictWriter(stream, row.keys(), lineterminator="\n")
                 writer.writeheader()
-                writer.writerows(rows)
-    return int(any(row["tests"] == "survived" and not row["killed by theorems"] for row in rows))
+                writer.writerows(rows.values())
+    rows = {(r["file"], r["breaks"]): r for r in read(chosen.out)}
+    ran = [rows[m["file"], m["breaks"]] for m in mutants]
+    return int(any(row["tests"] == "survived" and not row["killed by theorems"] for row in ran))
 
 
 if __name__ == "__main__":
