@@ -183,3 +183,10 @@ def test_rate_is_reproducible():
 def test_bad_arguments_are_refused(call, words):
     with pytest.raises(ValueError, match=words):
         call()
+
+
+def test_the_interval_of_a_rate_has_half_of_the_error_on_either_side():
+    steps, rng = np.geomspace(10, 1000, 8), np.random.default_rng(0)
+    errors = steps**-0.5 * rng.lognormal(0, 0.3, (40, 8))
+    half, most = rate(steps, errors, 10, level=0.5), rate(steps, errors, 10, level=0.95)
+    assert most.low < half.low < half.value < half.high < most.high

@@ -649,3 +649,9 @@ def test_bounds_of_any_sequence():
 def test_bad_arguments(make, error, message):
     with pytest.raises(error, match=message):
         make()
+
+
+def test_a_box_below_zero_holds_its_points_at_both_bounds():
+    w = np.array([-5.0, -2.0, 4.0])
+    assert Box(-3.0, -1.0).prox(w, 1.0).tolist() == [-3, -2, -1]
+    assert Box(-3.0, -1.0).structure(np.array([-3.0, -2.0, -1.0])).tolist() == [0, 1, -1]
