@@ -60,6 +60,8 @@ def load(name: str | os.PathLike[str], *, quiet: bool = False) -> tuple[Any, Arr
 
     Raises
     ------
+    TypeError
+        For a name that is neither a text nor a path.
     ValueError
         For an unknown name (the nearest valid one is suggested), a wrong hash, a file of another format.
     FileNotFoundError
@@ -70,6 +72,8 @@ def load(name: str | os.PathLike[str], *, quiet: bool = False) -> tuple[Any, Arr
     Hashes: packed files, MNIST, Fashion-MNIST, CIFAR and the known files of the folder are always checked. LIBSVM's
     site publishes none: the SHA-256 of the first download is written beside it and checked from then on.
     """
+    if not isinstance(name, str | os.PathLike):
+        raise TypeError(f"data={name!r} must be the name of a data set or a path, not {type(name).__name__}")
     text = os.fspath(name)
     if text in REGISTRY:
         data = REGISTRY[text]

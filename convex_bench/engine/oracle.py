@@ -57,9 +57,13 @@ def iterate(
     """Yield the states of `method` on `problem` after 1, 2, ... steps, without end.
 
     The rows are those that the compiled engine draws for the same seed: independent with `replacement`, else a new
-    shuffle every epoch. `w0` defaults to zero. Raises ValueError for a batch larger than n.
+    shuffle every epoch. `w0` defaults to zero. Raises ValueError for a batch larger than n or a
+    negative seed, TypeError for a method that is none.
     """
     check_batch(problem, batch_size)
+    if not isinstance(method, Method):
+        raise TypeError(f"method={method!r} must be an instance of a Method, such as RMDA(lr=0.01)")
+    seed = integer("seed", seed, 0)
     method = method.for_problem(problem)
     oracle = MinibatchOracle(problem, seed, batch_size, replacement)
     state = method.init(np.zeros(problem.shape) if w0 is None else np.array(w0, dtype=np.float64))

@@ -307,6 +307,8 @@ def _solution(problem: Problem, form: Form | None, best: Answer, asked: Asked) -
         radius, proved = best.proof()
         if status == "certified" and not proved.all():
             status = "degenerate"
+        if form is not None and math.isinf(radius) and _free_columns(problem, form):
+            gap = math.inf  # X_0^T u = 0 holds up to rounding: too little where columns without a penalty are dependent
     value, direction = problem.value(w), recession_direction(problem)
     if direction is not None:
         status, radius, proved = "unattained", math.inf, np.zeros_like(proved)
@@ -338,6 +340,14 @@ def _solution(problem: Problem, form: Form | None, best: Answer, asked: Asked) -
         intercepted=problem.intercept,
         names=None if problem.regularizer.atom_names is None else np.array(problem.regularizer.atom_names),
     )
+
+
+def _free_columns(problem: Problem, form: Form) -> bool:
+    """Whether a coordinate besides the intercept has no penalty."""
+    free = np.empty(form.size, dtype=bool)
+    free[form.members] = form.of(form.lam == 0)
+    free &= (form.l1 == 0) & (form.ridge == 0)
+    return bool(free[: problem.n_features * problem.n_outputs].any())
 
 
 def _infimum(problem: Problem, w: Array, direction: Array) -> float:

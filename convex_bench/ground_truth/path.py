@@ -143,6 +143,8 @@ def check_ratios(ratios: Sequence[float] | None, count: int, min_ratio: float) -
         if low >= 1.0:
             raise ValueError(f"min_ratio={low:g} must be below 1: the solution is zero from lam = lambda_max on")
         return low ** (np.arange(1, count + 1) / count)
+    if not np.iterable(ratios) or isinstance(ratios, str):
+        raise TypeError(f"ratios={ratios!r} must be a list of numbers in (0, 1], such as [0.5, 0.1]")
     given = [real("ratios", ratio, 0.0, 1.0, open_low=True) for ratio in ratios]
     if not given or len(set(given)) < len(given):
         raise ValueError(f"ratios={given} must be distinct and at least one")

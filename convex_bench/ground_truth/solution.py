@@ -38,9 +38,11 @@ class Solution:
     ----------
     w : of the problem's shape, exact zeros off the support; the last row is the intercept where there is one.
     value : F(w).
-    gap : duality gap of w and a feasible dual point, up to the rounding of F; +inf where none is known.
+    gap : duality gap of w and a feasible dual point, up to the rounding of F; +inf where none is known, and where
+        columns without a penalty may be dependent (the solution is not proved unique): no dual point is feasible then.
     residual : (atoms,) distance of minus the gradient at w + low to the subdifferential, relative to `scale` of the
-        atom, with a bound of its rounding error.
+        atom, with a bound of its rounding error. Coordinates without a penalty are each judged by the size of their own
+        gradient's terms; of an atom of several the worst of these ratios stands here.
     scale : (atoms,) lam_g plus the entrywise l1 strength; for atoms without a penalty the size of their gradient's
         terms, (1/n) sum_i |x_ij l_i'|.
     codes : (atoms,) int8 structure.

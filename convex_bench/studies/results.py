@@ -11,6 +11,7 @@ repetition.
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
@@ -69,7 +70,10 @@ class Results:
 
     @classmethod
     def load(cls, folder: str | os.PathLike[str]) -> Self:
-        """Open a results folder; raises FileNotFoundError if it holds no study, StoredFileError if it is damaged."""
+        """Open a results folder; warns where runs are missing.
+
+        Raises FileNotFoundError if it holds no study, StoredFileError if it is damaged.
+        """
         path = Path(folder).expanduser()
         if not (path / "study.json").exists():
             raise FileNotFoundError(
@@ -78,7 +82,15 @@ class Results:
         study = read_sealed(path / "study.json")
         if study.get("schema") != SCHEMA:
             raise StoredFileError(path / "study.json", "is of another version of this package")
-        return cls(path, study)
+        results = cls(path, study)
+        if results.missing:
+            warnings.warn(
+                f"{str(folder)!r} lacks {results.missing} of the study's runs: tables and figures are made of the "
+                "others; run the same study again to complete it",
+                UserWarning,
+                stacklevel=2,
+            )
+        return results
 
     @property
     def problems(self) -> list[str]:

@@ -82,6 +82,11 @@ class ProximalOptimizer(Shown):
         fused: bool | None,
         **defaults: Any,
     ) -> None:
+        if isinstance(params, torch.nn.Module):
+            raise TypeError(
+                f"params is a {type(params).__name__}: pass its parameters, model.parameters(), or "
+                "group_parameters(model, regularizer)"
+            )
         common = {"weight_decay": weight_decay, "maximize": maximize, "foreach": foreach, "fused": fused, "joint": None}
         self._runner: FusedStep | None = None
         self._owners, self._active, self._frozen = None, {}, {}

@@ -251,6 +251,7 @@ cli.main(["study", "s.toml", "--out", "out"])
     assert re.fullmatch(
         r"\nstopped: \d+ of 400 runs are stored in 'out'; the same command goes on from there\n", stderr
     )
-    results = Results.load(tmp_path / "out")
+    with pytest.warns(UserWarning, match=r"lacks \d+ of the study's runs"):
+        results = Results.load(tmp_path / "out")
     assert 0 < len(results.frame()) < 400
     assert len(results.frame()) + results.missing == 400

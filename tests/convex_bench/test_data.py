@@ -362,6 +362,7 @@ def test_groups_that_do_not_fit_the_file(tmp_path):
         ("nets-1-vs-2", ValueError, "data='nets-1-vs-2' is not known"),
         ("folder/absent.bz2", FileNotFoundError, "data='folder/absent.bz2' is not a file"),
         ("absent.svm", FileNotFoundError, "data='absent.svm' is not a file"),
+        (5, TypeError, "data=5 must be the name of a data set or a path"),
         (Path("absent"), FileNotFoundError, "data='absent' is not a file"),
     ],
 )

@@ -12,7 +12,7 @@ from engine_agreement import assert_agrees, data
 from scipy import sparse
 
 from convex_bench import Problem
-from convex_bench.engine import run
+from convex_bench.engine import iterate, run
 from convex_bench.engine.penalties import CODES, prox
 from convex_bench.engine.recursions import RECURSIONS
 from convex_bench.engine.sampling import draw, stream
@@ -313,3 +313,17 @@ def test_machine_code_is_kept_by_the_content_of_the_compiled_files(tmp_path, mon
         after = module._digest()
         assert after != before
         before = after
+
+
+@pytest.mark.parametrize(
+    ("method", "seed", "error", "message"),
+    [
+        (RMDA, 0, TypeError, "must be an instance of a Method"),
+        (RMDA(lr=0.1), -1, ValueError, "seed=-1"),
+        (RMDA(lr=0.1), 0.5, TypeError, "seed=0.5 must be an integer"),
+    ],
+)
+def test_iterate_names_what_it_refuses(method, seed, error, message):
+    problem = Problem(np.eye(3), [1.0, 0.0, 2.0], "squared", L1(0.1))
+    with pytest.raises(error, match=message):
+        iterate(problem, method, seed=seed)

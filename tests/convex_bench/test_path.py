@@ -153,6 +153,7 @@ def test_figure_calls_groups_by_their_labels():
     [
         ({"ratios": []}, "at least one"),
         ({"ratios": [0.5, 0.5]}, "distinct"),
+        ({"ratios": 0.5}, r"ratios=0.5 must be a list"),
         ({"ratios": [1.5]}, "ratios"),
         ({"ratios": [0.0]}, "ratios"),
         ({"count": 0}, "count"),
@@ -162,7 +163,7 @@ def test_figure_calls_groups_by_their_labels():
     ],
 )
 def test_bad_arguments_are_named(arguments, words):
-    with pytest.raises(ValueError, match=words):
+    with pytest.raises((TypeError, ValueError), match=words):
         regularization_path(CASES["l1"], **arguments)
 
 

@@ -85,3 +85,13 @@ def test_bounds_on_one_side_are_open_on_the_other(penalty, exists, intercept):
     assert (direction is None) is exists
     if not exists:
         assert direction[0] > 0 and (np.array(y) * (X @ direction[:2] + (direction[2] if intercept else 0)) >= 0).all()
+
+
+def test_no_gap_is_claimed_where_free_columns_are_dependent_up_to_rounding():
+    """A dual point must be orthogonal to them exactly; along them F may still fall by more than any rounding."""
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((15, 1))
+    near = np.hstack([x, x * (1 + 1e-15), rng.standard_normal((15, 2))])
+    y = rng.standard_normal(15)
+    assert solve(Problem(near, y, "squared", L1(0.0))).gap == np.inf
+    assert solve(Problem(near[:, 1:], y, "squared", L1(0.0))).gap < 1e-14

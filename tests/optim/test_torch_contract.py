@@ -418,3 +418,8 @@ def test_a_momentum_of_the_opposite_meaning_is_not_cycled(name, cycle):
     optimizer.step()
     assert optimizer.param_groups[0]["momentum"] == 0.5
     assert not torch.equal(params[0].detach(), torch.ones(3))
+
+
+def test_a_module_in_place_of_its_parameters_is_refused():
+    with pytest.raises(TypeError, match=r"params is a Sequential: pass its parameters"):
+        optim.RMDA(network(), lr=0.1)
