@@ -23,7 +23,7 @@ from convex_bench.ground_truth.gap_safe import dual_point
 from convex_bench.ground_truth.gram import Smooth
 from convex_bench.ground_truth.model import cvxpy_solve
 from convex_bench.ground_truth.polish import group_curvature, settle, support_start
-from convex_bench.ground_truth.proof import Proof, prove, prove_strongly_convex
+from convex_bench.ground_truth.proof import LARGEST, Proof, prove, prove_strongly_convex
 from convex_bench.ground_truth.refine import Judged, correct, judge, refine
 from convex_bench.ground_truth.solution import Solution
 from convex_bench.ground_truth.threads import one_thread
@@ -424,6 +424,11 @@ def _reason(problem: Problem, form: Form | None, best: Answer, status: str) -> s
             return "an active atom is below 1e-8 of its prox-gradient threshold: its place on or off is not determined"
         if form is None and np.isnan(np.asarray(problem.regularizer.atom_norms(best.w))).any():
             return "psi does not say how far its active atoms are from their kinks: give its class `atom_norms`"
+        if (size := np.count_nonzero(best.w)) > LARGEST:
+            return (
+                f"uniqueness is proved for supports of up to {LARGEST} coordinates, this one has {size}: raise lam, "
+                "or rely on the residual and the gap alone"
+            )
         return "the solution is not proved unique (dependent columns), or an active atom is zero up to its error"
     if form is None or best.judged is None:
         return "the iteration ended above the tolerance: centre and scale the columns of X"

@@ -209,3 +209,12 @@ def test_nonnegative_least_squares_without_a_penalty():
     solution = solve(Problem(X, y, "squared", NonnegativeL1(0.0)))
     assert solution.status == "certified" and solution.gap <= 1e-14
     np.testing.assert_allclose(solution.w, nnls(X, y)[0], atol=1e-12)
+
+
+def test_a_support_that_is_too_large_for_the_proof_is_named(monkeypatch):
+    for module in ("proof", "driver"):
+        monkeypatch.setattr(f"convex_bench.ground_truth.{module}.LARGEST", 3)
+    X = np.random.default_rng(0).standard_normal((30, 5))
+    solution = solve(Problem(X, X @ np.arange(1.0, 6.0), "squared", L1(1e-3)))
+    assert solution.status == "degenerate"
+    assert "up to 3 coordinates, this one has 5" in solution.reason
