@@ -172,7 +172,8 @@ def _smallest(B: Array, n: int) -> float:
     rounding = 4.0 * m * (n + m + 50.0) * U
     if m <= EXACTLY:
         return max(0.0, 0.99 * float(linalg.eigvalsh(B, check_finite=False, subset_by_index=[0, 0])[0]) - rounding)
-    for guess in (lambda: 1e-2, lambda: 0.8 * _estimate(B), lambda: 1e-4, lambda: 1e-6, lambda: 1e-8):
+    # a low bound widens the ball, of about 1e-14, by as much; a factor more costs as much as all the rest
+    for guess in (lambda: 1e-3, lambda: 0.8 * _estimate(B), lambda: 1e-4, lambda: 1e-6, lambda: 1e-8):
         theta = guess()
         if theta > 2 * rounding and _positive(B, theta + rounding):
             return 0.99 * theta
@@ -182,7 +183,7 @@ def _smallest(B: Array, n: int) -> float:
 def _estimate(B: Array) -> float:
     """Return about the smallest eigenvalue by inverse iteration in single precision, or 0 where that is too coarse."""
     try:
-        factor = linalg.cho_factor(B.astype(np.float32), lower=True, overwrite_a=True, check_finite=False)
+        factor = linalg.cho_factor(B.T.astype(np.float32), lower=True, overwrite_a=True, check_finite=False)
     except linalg.LinAlgError:
         return 0.0
     v = np.random.default_rng(0).standard_normal(len(B)).astype(np.float32)
@@ -194,8 +195,10 @@ def _estimate(B: Array) -> float:
 
 
 def _positive(B: Array, shift: float) -> bool:
+    A = B.T.copy(order="F")  # B is symmetric up to rounding: LAPACK takes its transpose without another copy
+    A[np.diag_indices_from(A)] -= shift
     try:
-        linalg.cholesky(B - shift * np.eye(len(B)), lower=True, overwrite_a=True, check_finite=False)
+        linalg.cholesky(A, lower=True, overwrite_a=True, check_finite=False)
     except linalg.LinAlgError:
         return False
     return True
