@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -64,7 +65,10 @@ def write_report_again(folder: Path) -> bool:
 
     if not (folder / "study.json").exists():
         return False
-    _show(Results.load(folder), again=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # of missing runs: they are shown below the tables
+        results = Results.load(folder)
+    _show(results, again=True)
     return True
 
 
@@ -76,5 +80,5 @@ def _show(results: Results, *, again: bool) -> None:
     for table in terminal_tables(results, terminal.width):
         terminal.print(table)
     if results.missing:
-        terminal.print(f"{results.missing} runs are not there (yet): the same command goes on from here")
+        terminal.print(f"{results.missing} runs are not there (yet): run the same study again to complete it")
     click.echo(f"report: {write_report(results, again=again)}")

@@ -107,7 +107,8 @@ def test_curves_say_what_the_change_logs_say(tmp_path):
         assert row.precision == pytest.approx(hits / active.sum() if active.any() else 1.0)
     for name in results.folder.joinpath("runs").iterdir():
         name.unlink()
-    empty = Results.load(results.folder).curves()
+    with pytest.warns(UserWarning, match=r"lacks \d+ of the study's runs"):
+        empty = Results.load(results.folder).curves()
     assert empty.empty and list(empty) == list(curves)
 
 
@@ -255,7 +256,8 @@ def test_resume_after_a_stop_in_the_middle(tmp_path, monkeypatch, error):
     monkeypatch.setattr(blocks.engine, "run", stops)
     with pytest.raises(type(error), match=r"broken|stopped: 2 of 12 runs are stored in .*the same command goes on"):
         run(make_study(seeds=6), tmp_path / "cut", jobs=2)
-    partial = Results.load(tmp_path / "cut")
+    with pytest.warns(UserWarning, match="lacks 10 of the study's runs"):
+        partial = Results.load(tmp_path / "cut")
     assert list(partial.frame().seed) == [0, 1]
     assert partial.missing == 10
     resumed = run(make_study(seeds=6), tmp_path / "cut", jobs=2)
@@ -286,7 +288,8 @@ def test_resume_after_sigkill(tmp_path, calls):
         os.kill(process.pid, signal.SIGKILL)
         process.communicate()
     assert process.returncode == -signal.SIGKILL
-    kept = Results.load(tmp_path / "cut")
+    with pytest.warns(UserWarning, match=r"lacks \d+ of the study's runs"):
+        kept = Results.load(tmp_path / "cut")
     done = {(m, s) for m, s in zip(kept.frame().method, kept.frame().seed, strict=True)}
     assert 2 <= len(done) < 32
     resumed = run(make_study(seeds=16, steps=20_000), tmp_path / "cut", jobs=2)
