@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import inspect
+import io
+import logging
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass
 from typing import Any
 
@@ -89,7 +91,10 @@ def trace(model: nn.Module, example_input: Any) -> Trace:
                 return Trace(graph, args, kwargs, type(model).__name__, dynamic)
     assert first is not None
     reason = str(first).strip().splitlines() or [type(first).__name__]
-    raise ValueError(f"{type(model).__name__} can't be followed with this example_input: {reason[0]}") from first
+    raise ValueError(
+        f"{type(model).__name__} can't be followed with this example_input: {reason[0]} (check that the model runs on "
+        "it, and that its forward branches on no values of tensors)"
+    ) from first
 
 
 def _exported(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], dynamic: bool) -> fx.GraphModule:
@@ -131,13 +136,16 @@ def _batch_shapes(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any
 
 @contextmanager
 def _plain_kernels() -> Iterator[None]:
-    """Trace attention and recurrent layers as their formulas, not as one opaque kernel."""
-    fast = torch.backends.mha.get_fastpath_enabled()
+    """Trace attention and recurrent layers as their formulas, not as one opaque kernel, and without torch's notes."""
+    fast, notes = torch.backends.mha.get_fastpath_enabled(), logging.getLogger("torch.fx.experimental.symbolic_shapes")
+    level = notes.level
     torch.backends.mha.set_fastpath_enabled(False)
+    notes.setLevel(logging.ERROR)  # of a model that can't be traced the error says what there is to say
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), redirect_stderr(io.StringIO()):  # torch prints the graph so far
             warnings.simplefilter("ignore")  # torch.export and the flags warn of matters that are none here
             with torch.backends.mkldnn.flags(enabled=False):
                 yield
     finally:
         torch.backends.mha.set_fastpath_enabled(fast)
+        notes.setLevel(level)
