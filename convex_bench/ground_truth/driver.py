@@ -344,10 +344,7 @@ def _solution(problem: Problem, form: Form | None, best: Answer, asked: Asked) -
 
 def _free_columns(problem: Problem, form: Form) -> bool:
     """Whether a coordinate besides the intercept has no penalty."""
-    free = np.empty(form.size, dtype=bool)
-    free[form.members] = form.of(form.lam == 0)
-    free &= (form.l1 == 0) & (form.ridge == 0)
-    return bool(free[: problem.n_features * problem.n_outputs].any())
+    return bool(form.unpenalized(form.lam == 0)[: problem.n_features * problem.n_outputs].any())
 
 
 def _infimum(problem: Problem, w: Array, direction: Array) -> float:

@@ -66,6 +66,12 @@ class Form:
             total += 0.5 * (self.ridge * w**2).sum()
         return float(total)
 
+    def unpenalized(self, groups: Array) -> Array:
+        """Return (size,) bool: the flat coordinates of `groups` (bool, of each) that have no other penalty either."""
+        found = np.empty(self.size, dtype=bool)
+        found[self.members] = self.of(groups)
+        return found & (self.l1 == 0) & (self.ridge == 0)
+
     def feasible(self, w: Array) -> Array:
         """Return a flat w with its coordinates that must be nonnegative cut at 0."""
         if not self.nonnegative:

@@ -64,8 +64,7 @@ def dual_point(
 
 def _without_free(problem: Problem, form: Form, u: Array, held: Array) -> Array:
     """Return u with X_0^T u = 0 for the columns X_0 of the groups `held`, where they have no other penalty."""
-    free = form.of(held.astype(float)) * (form.l1[form.members] == 0) * (form.ridge[form.members] == 0)
-    coords = form.members[free > 0]
+    coords = np.flatnonzero(form.unpenalized(held))
     if coords.size == 0:
         return u
     columns = np.unique(coords // problem.n_outputs)

@@ -157,8 +157,7 @@ def _fix_sums(smooth: Smooth, form: Form, flat: Array, B: Array, D: Array) -> Ar
     K = smooth.outputs
     if K == 1:
         return B
-    free = np.zeros(form.size, dtype=bool)
-    free[form.members] = form.of(form.lam == 0) & (form.l1[form.members] == 0) & (form.ridge[form.members] == 0)
+    free = form.unpenalized(form.lam == 0)
     rows, counts = np.unique(flat[free[flat]] // K, return_counts=True)
     for row in rows[counts == K]:
         places = np.flatnonzero(flat // K == row)
