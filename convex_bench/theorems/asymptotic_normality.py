@@ -16,8 +16,8 @@ from manifold_id.regularizers import Box, Simplex
 from manifold_id.regularizers.base import Regularizer
 from manifold_id.theory.base import Assumption, Curve, Evidence, Theorem, Verdict, decide
 from manifold_id.theory.combine import all_fail, all_hold
-from manifold_id.theory.intervals import bootstrap, inside, log_slope
-from manifold_id.theory.power import of_interval, rejected
+from manifold_id.theory.exponent import exponent_near, rms
+from manifold_id.theory.power import rejected
 
 Array = np.ndarray
 
@@ -110,21 +110,10 @@ def face_covariance(
 def fading(steps: Array, parts: Array, power: float, *, margin: float, control: bool = False) -> Verdict:
     """Return the verdict on projected SGD's normal part: sqrt(k) |mean over the steps k/2 .. k|, (k, seeds), at `steps`
     falls like k^(1/2 - power)."""
-    fit = bootstrap(lambda i: log_slope(steps, np.sqrt((parts[:, i] ** 2).mean(axis=1))), parts.shape[1])
-    stated = 0.5 - power
-    curve = Curve("root mean square over seeds", steps.astype(float), np.sqrt((parts**2).mean(axis=1)), kind="points")
-    return decide(
-        inside((fit.low, fit.high), stated - NEAR, stated + NEAR),
-        (Assumption("margin", margin, margin > 0, "strict complementarity", broken=control),),
-        f"exponent {fit.value:.3f} [{fit.low:.3f}, {fit.high:.3f}], stated {stated:g}",
-        f"99 % interval of the exponent within {NEAR:g} of {stated:g}",
-        fit.value,
-        (fit.low, fit.high),
-        parts.shape[1],
-        parts.size,
-        evidence=(Evidence("Normal part of the mean", "step", "sqrt(k) |normal part|", (curve,), "log", "log"),),
-        power=(of_interval("exponent", stated, (fit.low, fit.high), width=NEAR),),
-    )
+    curve = Curve("root mean square over seeds", steps.astype(float), rms(parts), kind="points")
+    figure = Evidence("Normal part of the mean", "step", "sqrt(k) |normal part|", (curve,), "log", "log")
+    assumed = Assumption("margin", margin, margin > 0, "strict complementarity", broken=control)
+    return exponent_near(steps, parts, 0.5 - power, NEAR, assumed, evidence=(figure,))
 
 
 NEAR = 0.1

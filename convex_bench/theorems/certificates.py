@@ -123,8 +123,7 @@ class Decisions:
     lam: Array  # (atoms,)
 
     def judge(self, active: Array, factor: float | None = None, *, decided: bool = True) -> Verdict:
-        """Judge against the atoms that a solution has nonzero; `factor` multiplies the radius of the gap-safe "
-        "sphere."""
+        """Judge against the atoms that a solution has nonzero; `factor` multiplies the gap-safe sphere's radius."""
         gap = self.gap_zero if factor is None else self.inner + factor * self.radius < self.lam
         return certificates(self.codes == 0, self.codes == 1, gap, active, curvature=self.mu, decided=decided)
 

@@ -32,7 +32,7 @@ PLATEAU = Theorem(
     measured="The mean square of z_t - W* on the support over the second half of the runs, divided by the prediction, "
     "coordinate by coordinate, for three eta: its 99 % interval over seeds within 5 % of 1. The exponent of |z_t - "
     "z_{t-1}| alpha_t / s_t over the last 1.5 decades: its interval within 0.1 of 1. No run may be off the "
-    " manifold in its second half.",
+    "manifold in its second half.",
     control="A step eta t^-0.7 on the same steps, seeds and starts: the points converge, and the mean square falls "
     "below the plateau.",
 )

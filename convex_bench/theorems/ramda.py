@@ -14,9 +14,8 @@ from convex_bench.theorems.shipped import NO_TORCH, steps_of, torch_or_none
 from convex_bench.theorems.synthetic import gaussian
 from manifold_id.theory.base import Assumption, Power, Theorem, Verdict, decide, unmet
 from manifold_id.theory.combine import all_fail, all_hold
+from manifold_id.theory.exponent import exponent_near
 from manifold_id.theory.identified import identification
-from manifold_id.theory.intervals import bootstrap, inside, log_slope
-from manifold_id.theory.power import of_interval
 from manifold_id.theory.structure_record import StructureRecord, compare
 
 Array = np.ndarray
@@ -49,18 +48,8 @@ LR = {"RAMDA": 0.5, "RMDA": 2.0, "ProxSGD": 2.0}
 
 def estimate(steps: Array, errors: Array) -> Verdict:
     """Return the verdict on the error of V / alpha off the support, (k, seeds) at `steps`."""
-    fit = bootstrap(lambda i: log_slope(steps, np.sqrt((errors[:, i] ** 2).mean(axis=1))), errors.shape[1])
-    return decide(
-        inside((fit.low, fit.high), -0.5 - WIDTH, -0.5 + WIDTH),
-        (Assumption("smallest error", float(errors.min()), bool(errors.min() > 0)),),
-        f"exponent {fit.value:.3f} [{fit.low:.3f}, {fit.high:.3f}]",
-        f"99 % interval of the exponent within {WIDTH:g} of -1/2",
-        fit.value,
-        (fit.low, fit.high),
-        errors.shape[1],
-        errors.size,
-        power=(of_interval("exponent of the error", -0.5, (fit.low, fit.high), width=WIDTH),),
-    )
+    assumed = Assumption("smallest error", float(errors.min()), bool(errors.min() > 0))
+    return exponent_near(steps, errors, -0.5, WIDTH, assumed, what="exponent of the error")
 
 
 def inclusion(outside: Array, wrong: dict[float, float]) -> Verdict:
@@ -95,12 +84,9 @@ def run(name: str, size: Size, seed: int, *, point: str = "z", momentum: float =
         return kind(params, lr=LR[name], momentum=momentum, regularizer=psi, **extra)
 
     kept: dict[str, list[Array]] = {"outside": [], "error": [], "far": []}
-    flags, marks, wrong = (
-        np.zeros((2, steps, seeds), dtype=bool),
-        last_decades(steps, 20),
-        dict.fromkeys((1e-8, 1e-6, 1e-3), 0.0),
-    )
-    V, U, alpha, before = np.zeros((seeds, len(start))), np.zeros((seeds, len(start))), 0.0, None
+    flags, marks = np.zeros((2, steps, seeds), dtype=bool), last_decades(steps, 20)
+    wrong = dict.fromkeys((1e-8, 1e-6, 1e-3), 0.0)
+    V, U, alpha = np.zeros((seeds, len(start))), np.zeros((seeds, len(start))), 0.0
     pure: Any = methods.RAMDA(LR[name], momentum, eps=1e-2) if name == "RAMDA" else methods.RMDA(LR[name], momentum)
     own, apart = pure.init(np.broadcast_to(start, V.shape)), 0.0
     rng = np.random.default_rng(seed)  # the noise of `steps_of`, drawn again

@@ -9,10 +9,9 @@ from convex_bench.theorems.check import Check, Size
 from convex_bench.theorems.instances import l1_quadratic
 from convex_bench.theorems.synthetic import gaussian
 from manifold_id.methods import ProxSGD
-from manifold_id.theory.base import Assumption, Curve, Evidence, Theorem, Verdict, decide
+from manifold_id.theory.base import Assumption, Curve, Evidence, Theorem, Verdict
 from manifold_id.theory.combine import all_fail, all_hold
-from manifold_id.theory.intervals import bootstrap, inside, log_slope
-from manifold_id.theory.power import of_interval
+from manifold_id.theory.exponent import exponent_near, rms
 
 Array = np.ndarray
 
@@ -41,20 +40,10 @@ MARGIN, SIGMA, DECAY, SEEDS = 0.5, 0.5, 0.6, 60
 
 def exponent(x: Array, size: Array, stated: float, what: str, margin: float, *, control: bool = False) -> Verdict:
     """Return the verdict on the exponent of root mean squares `size`, (k, seeds), in x, (k,)."""
-    fit = bootstrap(lambda i: log_slope(x, np.sqrt((size[:, i] ** 2).mean(axis=1))), size.shape[1])
-    curve = Curve("root mean square of the seeds", x.astype(float), np.sqrt((size**2).mean(axis=1)), kind="points")
-    return decide(
-        inside((fit.low, fit.high), stated - WIDTH, stated + WIDTH),
-        (Assumption("margin", margin, margin > 0, "nondegenerate", broken=control),),
-        f"exponent {fit.value:.3f} [{fit.low:.3f}, {fit.high:.3f}], stated {stated:g}",
-        f"99 % interval of the exponent within {WIDTH:g} of the stated one",
-        fit.value,
-        (fit.low, fit.high),
-        size.shape[1],
-        size.size,
-        evidence=(Evidence(what, "step size" if stated > 0 else "step", "distance", (curve,), "log", "log"),),
-        power=(of_interval("exponent", stated, (fit.low, fit.high), width=WIDTH),),
-    )
+    curve = Curve("root mean square of the seeds", x.astype(float), rms(size), kind="points")
+    figure = Evidence(what, "step size" if stated > 0 else "step", "distance", (curve,), "log", "log")
+    assumed = Assumption("margin", margin, margin > 0, "nondegenerate", broken=control)
+    return exponent_near(x, size, stated, WIDTH, assumed, evidence=(figure,))
 
 
 def _case(method: ProxSGD, size: Size, seed: int, margin: float, steps: int) -> Case:

@@ -15,6 +15,7 @@ from manifold_id.methods import RDA, RMDA, ProxSGD
 from manifold_id.methods.base import Method
 from manifold_id.theory.base import Assumption, Curve, Evidence, Theorem, Verdict, decide
 from manifold_id.theory.combine import all_fail, all_hold
+from manifold_id.theory.exponent import rms, rms_exponent
 from manifold_id.theory.intervals import bootstrap, inside, log_slope
 from manifold_id.theory.power import of_interval
 
@@ -130,8 +131,7 @@ def error_slope(
     conditions, converges
         The measured conditions, and whether convergence is one of them.
     """
-    mean = np.sqrt((errors**2).mean(axis=1))
-    fit = bootstrap(lambda i: log_slope(steps, np.sqrt((errors[:, i] ** 2).mean(axis=1))), errors.shape[1])
+    mean, fit = rms(errors), rms_exponent(steps, errors)
     met: tuple[Assumption, ...] = (Assumption("errors > 0", float(mean.min()), bool(mean.min() > 0)),)
     figures, note = {"error at the end": float(mean[-1])}, ""
     if conditions is not None:

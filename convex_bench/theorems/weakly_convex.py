@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from convex_bench.theorems.case import Case
+from convex_bench.theorems.case import Case, last_decades
 from convex_bench.theorems.check import Check, Size
 from convex_bench.theorems.instances import nonconvex_quadratic
 from convex_bench.theorems.normal_map import radius
@@ -13,11 +13,10 @@ from convex_bench.theorems.synthetic import gaussian
 from manifold_id.methods import RMDA, NormalMapSGD
 from manifold_id.methods.base import Method
 from manifold_id.regularizers import MCP
-from manifold_id.theory.base import Assumption, Theorem, Verdict, decide
+from manifold_id.theory.base import Assumption, Theorem, Verdict
 from manifold_id.theory.combine import all_fail, all_hold
+from manifold_id.theory.exponent import exponent_near
 from manifold_id.theory.identified import identification
-from manifold_id.theory.intervals import bootstrap, inside, log_slope
-from manifold_id.theory.power import of_interval
 
 Array = np.ndarray
 
@@ -68,21 +67,9 @@ def rate(case: Case) -> Verdict:
     """Judge the exponent of |u_t - u*|."""
     problem, method = case.problem, case.method
     target = problem.w + method.prox_step * problem.dual
-    t = np.unique(np.geomspace(case.steps / 10**1.5, case.steps, 20).astype(int))
+    t = last_decades(case.steps, 20)
     far = np.array([np.linalg.norm(s.normal - target, axis=1) for s in case.states() if s.t in t])
-    fit = bootstrap(lambda i: log_slope(t, np.sqrt((far[:, i] ** 2).mean(axis=1))), case.seeds)
-    stated = -method.decay / 2
-    return decide(
-        inside((fit.low, fit.high), stated - WIDTH, stated + WIDTH),
-        (parameter(method.prox_step),),
-        f"|u - u*| ~ t^{fit.value:.3f} [{fit.low:.3f}, {fit.high:.3f}], stated {stated:g}",
-        f"99 % interval of the exponent within {WIDTH:g} of -b/2",
-        fit.value,
-        (fit.low, fit.high),
-        case.seeds,
-        far.size,
-        power=(of_interval("exponent of |u - u*|", stated, (fit.low, fit.high), width=WIDTH),),
-    )
+    return exponent_near(t, far, -method.decay / 2, WIDTH, parameter(method.prox_step), what="exponent of |u - u*|")
 
 
 def within(case: Case, factor: float = 1.0) -> Verdict:

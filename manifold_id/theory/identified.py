@@ -7,7 +7,8 @@ import numpy as np
 from manifold_id.statistics import Estimate
 from manifold_id.theory.base import Assumption, Power, Verdict, decide
 from manifold_id.theory.curves import figure_of_runs
-from manifold_id.theory.intervals import bootstrap, clopper_pearson, log_slope
+from manifold_id.theory.exponent import rms_exponent
+from manifold_id.theory.intervals import bootstrap, clopper_pearson
 from manifold_id.theory.structure_record import StructureRecord
 
 SHARE = 0.9
@@ -44,7 +45,7 @@ def convergence(steps: np.ndarray, distance: np.ndarray, *, broken: bool = False
         return Assumption("largest |z_t - w*| at the end", float(distance[-1].max()), True, "converged"), Estimate(
             -np.inf, -np.inf, -np.inf
         )
-    fit = bootstrap(lambda i: log_slope(steps, np.sqrt((distance[:, i] ** 2).mean(axis=1))), distance.shape[1])
+    fit = rms_exponent(steps, distance)
     note = f"z_t -> w*: 99 % interval [{fit.low:.3f}, {fit.high:.3f}] below {FALLS:g}, from step {steps[0]} on"
     high = fit.high if np.isfinite(fit.high) else fit.value  # of few seeds
     return Assumption("exponent of |z_t - w*|", fit.value, high < FALLS, note, broken), fit
