@@ -141,7 +141,7 @@ def _resize(flow: Flow, removal: Removal, old: fx.Node, node: fx.Node) -> None:
             own, (low, high) = keep[0][-back], pads[2 * back - 2 : 2 * back]
             before = kept_along(read, removal)[-back]
             if not (own.all() and before.all()):
-                low = int(own[:low].sum()) if low > 0 else -int((~own[:0]).sum() + before[: max(-low, 0)].sum())
+                low = int(own[:low].sum()) if low > 0 else -int(before[: max(-low, 0)].sum())
                 high = (
                     int(own[len(own) - high :].sum()) if high > 0 else -int(before[len(before) + min(high, 0) :].sum())
                 )
