@@ -56,8 +56,10 @@ def _parts(verdict: Verdict, title: str) -> Table:
 
 def _power(verdict: Verdict) -> list[Table]:
     """Return the table of the wrong constants that the same runs reject; none without any."""
-    shown = lambda x: f"{x:.4g}" if math.isfinite(x) else "none found"  # noqa: E731
-    rows = [(p.constant, f"{p.stated:.4g}", shown(p.below), shown(p.above)) for p in verdict.power]
+    rows = [
+        (p.constant, f"{p.stated:.4g}", *(p.text(x) if math.isfinite(x) else "none found" for x in (p.below, p.above)))
+        for p in verdict.power
+    ]
     columns = ("constant or exponent", "stated", "rejected from here down", "rejected from here up")
     return [Table(columns, rows, "Power: wrong values that the same runs reject", words=(0,))] if rows else []
 

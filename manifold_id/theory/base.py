@@ -99,8 +99,13 @@ class Power:
     below: float = math.nan
     above: float = math.nan
 
+    def text(self, wrong: float) -> str:
+        """Return a wrong value with four digits, or as many as tell it from the stated one."""
+        texts = (f"{wrong:.{digits}g}" for digits in range(4, 18))
+        return next((text for text in texts if float(text) != self.stated), f"{wrong:.4g}")
+
     def __str__(self) -> str:
-        sides = [f"{sign} {x:.4g}" for sign, x in (("<=", self.below), (">=", self.above)) if math.isfinite(x)]
+        sides = [f"{sign} {self.text(x)}" for sign, x in (("<=", self.below), (">=", self.above)) if math.isfinite(x)]
         return f"{self.constant} {self.stated:.4g}: rejects {' and '.join(sides) or 'nothing'}"
 
 

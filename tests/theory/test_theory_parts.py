@@ -10,7 +10,7 @@ from convex_bench.theorems.instances import INSTANCES, POON_SOLUTION, poon
 from convex_bench.theorems.local_rate import oscillation, svrg_factor, within_bound
 from convex_bench.theorems.synthetic import Quadratic
 from manifold_id.regularizers import L1
-from manifold_id.theory.base import Assumption, decide, no_violations
+from manifold_id.theory.base import Assumption, Power, decide, no_violations
 from manifold_id.theory.combine import all_fail, all_hold
 from manifold_id.theory.curves import limits, share_by_ratio, share_of_runs
 from manifold_id.theory.identified import identification
@@ -220,3 +220,9 @@ def test_the_power_of_the_parts_is_that_of_the_whole():
     part = no_violations(0, 5, "steps", seeds=1, power=(of_interval("exponent", -0.5, (-0.6, -0.4)),))
     (power,) = all_hold(("a", part), ("b", no_violations(0, 5, "steps", seeds=1))).power
     assert (power.constant, power.below, power.above) == ("a: exponent", -0.6, -0.4)
+
+
+def test_power_is_shown_with_the_digits_that_tell_it_from_what_is_stated():
+    assert str(Power("factor", 1.0, below=0.5)) == "factor 1: rejects <= 0.5"
+    assert str(Power("factor", 1.0, above=1.0000474232)) == "factor 1: rejects >= 1.00005"
+    assert str(Power("factor", 1.0)) == "factor 1: rejects nothing"
